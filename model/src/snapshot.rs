@@ -1,0 +1,63 @@
+//! Everything the controller knows at one moment: the stored documents and what was last heard.
+
+use std::collections::BTreeMap;
+
+use crate::app::App;
+use crate::name::{AppName, Hostname, NodeName, ReleaseNumber, UnitId};
+use crate::node::Node;
+use crate::release::Release;
+use crate::route::{Certificate, Domain, RouterStatus};
+use crate::unit::{Unit, UnitStatus};
+
+/// Input of every planner. Desired state with the revision it was read at, and observed state.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Apps by name, with the revision of their document.
+    pub apps: BTreeMap<AppName, Versioned<App>>,
+    /// Releases by app and number.
+    pub releases: BTreeMap<(AppName, ReleaseNumber), Versioned<Release>>,
+    /// Units by id.
+    pub units: BTreeMap<UnitId, Versioned<Unit>>,
+    /// Domains by host.
+    pub domains: BTreeMap<Hostname, Versioned<Domain>>,
+    /// Certificates by name.
+    pub certificates: BTreeMap<String, Versioned<Certificate>>,
+    /// Nodes, as last heard.
+    pub nodes: BTreeMap<NodeName, Node>,
+    /// Units, as last heard from their agents.
+    pub statuses: BTreeMap<UnitId, UnitStatus>,
+    /// Routers by node, as last heard.
+    pub routers: BTreeMap<NodeName, RouterStatus>,
+    /// The version of the route table that routers were last given, by unit that left it:
+    /// a unit may stop once every live router serves from this version or a later one.
+    pub left_routes_at: BTreeMap<UnitId, u64>,
+    /// The version at which a unit entered the route table.
+    pub entered_routes_at: BTreeMap<UnitId, u64>,
+}
+
+/// A document and the store revision it was last modified at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// The document.
+    pub value: T,
+    /// Its modification revision, compared when it is written again.
+    pub revision: u64,
+}
+
+impl Snapshot {
+    /// The units of one app.
+    pub fn units_of<'a>(&'a self, app: &'a AppName) -> impl Iterator<Item = &'a Versioned<Unit>> {
+        self.units.values().filter(move |unit| unit.value.app == *app)
+    }
+
+    /// One release.
+    pub fn release(&self, app: &AppName, number: ReleaseNumber) -> Option<&Release> {
+        self.releases.get(&(app.clone(), number)).map(|release| &release.value)
+    }
+
+    /// Memory reserved on a node by all units that are not gone.
+    pub fn reserved_bytes(&self, node: &NodeName) -> u64 {
+        let here = self.units.values().filter(|unit| unit.value.node == *node);
+        here.map(|unit| unit.value.memory_bytes).sum()
+    }
+}
