@@ -42,11 +42,7 @@ struct Shared {
 impl Admin {
     /// Nothing registered yet.
     pub fn new(program: &'static str) -> Admin {
-        Admin(Arc::new(Shared {
-            program,
-            metrics: Metrics::new(),
-            checks: Mutex::default(),
-        }))
+        Admin(Arc::new(Shared { program, metrics: Metrics::new(), checks: Mutex::default() }))
     }
 
     /// The program's metrics.
@@ -68,11 +64,7 @@ impl Admin {
     pub async fn serve(self, listener: TcpListener, stop: Stop) -> io::Result<()> {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
-            let slot = slots
-                .clone()
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
+            let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
             let accepted = tokio::select! {
                 () = stop.wait() => return Ok(()),
                 accepted = listener.accept() => accepted,
@@ -136,11 +128,7 @@ impl Admin {
             };
             checks.insert((*name).to_owned(), shown.into());
         }
-        let summary = if status == StatusCode::OK {
-            "ok"
-        } else {
-            "error"
-        };
+        let summary = if status == StatusCode::OK { "ok" } else { "error" };
         json(status, &json!({ "status": summary, "checks": checks }))
     }
 
@@ -170,9 +158,7 @@ fn json(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
 fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -198,10 +184,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (admin, stop) = (Admin::new("router"), Stop::new());
         let controller_seen = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        admin
-            .metrics()
-            .counter("requests_total", "Requests.")
-            .add(7);
+        admin.metrics().counter("requests_total", "Requests.").add(7);
         admin.check("disk", || Ok(()));
         admin.check("controller", {
             let seen = controller_seen.clone();
@@ -212,11 +195,7 @@ mod tests {
         });
         let serving = tokio::spawn(admin.serve(listener, stop.clone()));
 
-        assert!(
-            get(address, "/__lbheartbeat__")
-                .await
-                .starts_with("HTTP/1.1 200")
-        );
+        assert!(get(address, "/__lbheartbeat__").await.starts_with("HTTP/1.1 200"));
         let unwell = get(address, "/__heartbeat__").await;
         assert!(unwell.starts_with("HTTP/1.1 503"), "{unwell}");
         assert!(
@@ -225,21 +204,9 @@ mod tests {
             "{unwell}"
         );
         controller_seen.store(true, std::sync::atomic::Ordering::SeqCst);
-        assert!(
-            get(address, "/__heartbeat__")
-                .await
-                .starts_with("HTTP/1.1 200")
-        );
-        assert!(
-            get(address, "/__version__")
-                .await
-                .contains(r#""program":"router""#)
-        );
-        assert!(
-            get(address, "/metrics")
-                .await
-                .contains("\nrequests_total 7\n")
-        );
+        assert!(get(address, "/__heartbeat__").await.starts_with("HTTP/1.1 200"));
+        assert!(get(address, "/__version__").await.contains(r#""program":"router""#));
+        assert!(get(address, "/metrics").await.contains("\nrequests_total 7\n"));
         assert!(get(address, "/else").await.starts_with("HTTP/1.1 404"));
 
         stop.set();

@@ -21,18 +21,14 @@ enum Source {
 impl Clock {
     /// The machine's clock.
     pub fn system() -> Clock {
-        Clock(Source::System {
-            start: Instant::now(),
-        })
+        Clock(Source::System { start: Instant::now() })
     }
 
     /// Wall-clock time in milliseconds since 1970. It may jump when the machine's clock is set.
     pub fn now_ms(&self) -> u64 {
         match &self.0 {
             Source::System { .. } => {
-                let since = SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default();
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
             }
             Source::Manual(manual) => manual.start_ms + manual.passed_ms(),
@@ -63,10 +59,7 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock standing at `start_ms` (milliseconds since 1970).
     pub fn new(start_ms: u64) -> ManualClock {
-        ManualClock {
-            start_ms,
-            passed_ms: Arc::default(),
-        }
+        ManualClock { start_ms, passed_ms: Arc::default() }
     }
 
     /// The handle to give to the code under test.
@@ -96,10 +89,7 @@ mod tests {
         let mark = clock.monotonic();
         assert_eq!(clock.now_ms(), 1_000);
         manual.advance(Duration::from_secs(2));
-        assert_eq!(
-            (clock.now_ms(), clock.since(mark)),
-            (3_000, Duration::from_secs(2))
-        );
+        assert_eq!((clock.now_ms(), clock.since(mark)), (3_000, Duration::from_secs(2)));
     }
 
     #[test]

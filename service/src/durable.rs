@@ -81,9 +81,7 @@ fn write_and_rename(
     file.sync_all().map_err(failed("sync", temporary))?;
     fs::rename(temporary, path).map_err(failed("replace", path))?;
     let folder = folder_of(path);
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed("sync", folder))
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync", folder))
 }
 
 /// A name no other writer uses, in the same folder so that the rename is atomic.
@@ -119,12 +117,8 @@ pub fn write_json<T: Serialize>(
     document: &T,
     mode: u32,
 ) -> Result<(), DurableError> {
-    let bytes = serde_json::to_vec(&Document { version, document }).map_err(|cause| {
-        DurableError::Malformed {
-            path: path.to_owned(),
-            cause,
-        }
-    })?;
+    let bytes = serde_json::to_vec(&Document { version, document })
+        .map_err(|cause| DurableError::Malformed { path: path.to_owned(), cause })?;
     write_atomically(path, &bytes, mode)
 }
 
@@ -136,17 +130,10 @@ pub fn read_json<T: DeserializeOwned>(path: &Path, known: u32) -> Result<Option<
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(cause) => return Err(failed("read", path)(cause)),
     };
-    let malformed = |cause| DurableError::Malformed {
-        path: path.to_owned(),
-        cause,
-    };
+    let malformed = |cause| DurableError::Malformed { path: path.to_owned(), cause };
     let VersionOnly { version: found } = serde_json::from_slice(&bytes).map_err(malformed)?;
     if found > known {
-        return Err(DurableError::TooNew {
-            path: path.to_owned(),
-            found,
-            known,
-        });
+        return Err(DurableError::TooNew { path: path.to_owned(), found, known });
     }
     let document: Document<T> = serde_json::from_slice(&bytes).map_err(malformed)?;
     Ok(Some(document.document))
@@ -171,11 +158,7 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DurableError {
     let path = path.to_owned();
-    move |cause| DurableError::Io {
-        action,
-        path,
-        cause,
-    }
+    move |cause| DurableError::Io { action, path, cause }
 }
 
 #[cfg(test)]
@@ -192,15 +175,8 @@ mod tests {
         let path = folder.path().join("key.pem");
         fs::write(&path, "a long old text").unwrap();
         write_atomically(&path, b"new", PRIVATE).unwrap();
-        assert_eq!(
-            (fs::read_to_string(&path).unwrap().as_str(), mode_of(&path)),
-            ("new", PRIVATE)
-        );
-        assert_eq!(
-            fs::read_dir(folder.path()).unwrap().count(),
-            1,
-            "nothing temporary is left"
-        );
+        assert_eq!((fs::read_to_string(&path).unwrap().as_str(), mode_of(&path)), ("new", PRIVATE));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing temporary is left");
     }
 
     #[test]
@@ -220,23 +196,10 @@ mod tests {
         let path = folder.path().join("routes.json");
         assert_eq!(read_json::<Vec<u8>>(&path, 1).unwrap(), None);
         write_json(&path, 2, &vec![1_u8, 2], PUBLIC).unwrap();
-        assert_eq!(
-            fs::read_to_string(&path).unwrap(),
-            r#"{"version":2,"document":[1,2]}"#
-        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), r#"{"version":2,"document":[1,2]}"#);
         assert_eq!(read_json::<Vec<u8>>(&path, 2).unwrap(), Some(vec![1, 2]));
         let error = read_json::<Vec<u8>>(&path, 1).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                DurableError::TooNew {
-                    found: 2,
-                    known: 1,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, DurableError::TooNew { found: 2, known: 1, .. }), "{error}");
     }
 
     #[test]
@@ -244,10 +207,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("routes.json");
         fs::write(&path, r#"{"version":1,"docu"#).unwrap();
-        assert!(matches!(
-            read_json::<Vec<u8>>(&path, 1),
-            Err(DurableError::Malformed { .. })
-        ));
+        assert!(matches!(read_json::<Vec<u8>>(&path, 1), Err(DurableError::Malformed { .. })));
     }
 
     #[test]

@@ -122,9 +122,7 @@ impl Identity {
         };
         let mut roots = RootCertStore::empty();
         for root in certificates(&ca_pem).map_err(|problem| malformed(CA_FILE, problem))? {
-            roots
-                .add(root)
-                .map_err(|error| malformed(CA_FILE, error.to_string()))?;
+            roots.add(root).map_err(|error| malformed(CA_FILE, error.to_string()))?;
         }
         let chain = certificates(&cert_pem).map_err(|problem| malformed(CERT_FILE, problem))?;
         let own = Peer::from_certificate(&chain[0])
@@ -210,10 +208,7 @@ pub fn channel(
     address: &str,
     server_role: &str,
 ) -> Result<Channel, IdentityError> {
-    let failed = |cause| IdentityError::Address {
-        address: address.to_owned(),
-        cause,
-    };
+    let failed = |cause| IdentityError::Address { address: address.to_owned(), cause };
     let endpoint = Endpoint::from_shared(format!("https://{address}"))
         .map_err(failed)?
         .tls_config(identity.client_tls(server_role))
@@ -228,23 +223,15 @@ pub fn channel(
 }
 
 fn read(path: &Path) -> Result<String, IdentityError> {
-    fs::read_to_string(path).map_err(|cause| IdentityError::Read {
-        path: path.to_owned(),
-        cause,
-    })
+    fs::read_to_string(path).map_err(|cause| IdentityError::Read { path: path.to_owned(), cause })
 }
 
 fn refuse_open_key(path: &Path) -> Result<(), IdentityError> {
-    let metadata = fs::metadata(path).map_err(|cause| IdentityError::Read {
-        path: path.to_owned(),
-        cause,
-    })?;
+    let metadata =
+        fs::metadata(path).map_err(|cause| IdentityError::Read { path: path.to_owned(), cause })?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(IdentityError::OpenToOthers {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(IdentityError::OpenToOthers { path: path.to_owned(), mode });
     }
     Ok(())
 }
@@ -254,11 +241,7 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let all: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|error| error.to_string())?;
-    if all.is_empty() {
-        Err("it holds no certificate".to_owned())
-    } else {
-        Ok(all)
-    }
+    if all.is_empty() { Err("it holds no certificate".to_owned()) } else { Ok(all) }
 }
 
 #[cfg(test)]

@@ -7,17 +7,13 @@ use tracing_subscriber::EnvFilter;
 /// Starts logging. `$TRIREME_LOG`, else `$RUST_LOG`, says what is logged; the default is `info`.
 /// A filter that cannot be read is told and replaced by the default.
 pub fn start() {
-    let wanted = ["TRIREME_LOG", "RUST_LOG"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok());
+    let wanted = ["TRIREME_LOG", "RUST_LOG"].iter().find_map(|name| std::env::var(name).ok());
     let parsed = EnvFilter::try_new(wanted.as_deref().unwrap_or("info"));
     let (filter, problem) = match parsed {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new("info"), Some(error)),
     };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // A subscriber may exist already where a test runs two programs; the first then stays.
     let started = if io::stderr().is_terminal() {
         builder.try_init()

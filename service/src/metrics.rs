@@ -65,10 +65,7 @@ impl Metrics {
     /// The counter `name`; by custom it ends in `_total`. Panics if the name is a gauge's.
     pub fn counter(&self, name: &'static str, help: &'static str) -> Counter {
         let mut all = self.lock();
-        match all
-            .entry(name)
-            .or_insert_with(|| (help, Metric::Counter(Counter::default())))
-        {
+        match all.entry(name).or_insert_with(|| (help, Metric::Counter(Counter::default()))) {
             (_, Metric::Counter(counter)) => counter.clone(),
             (_, Metric::Gauge(_)) => panic!("metric `{name}` is a gauge"),
         }
@@ -77,10 +74,7 @@ impl Metrics {
     /// The gauge `name`. Panics if the name is a counter's.
     pub fn gauge(&self, name: &'static str, help: &'static str) -> Gauge {
         let mut all = self.lock();
-        match all
-            .entry(name)
-            .or_insert_with(|| (help, Metric::Gauge(Gauge::default())))
-        {
+        match all.entry(name).or_insert_with(|| (help, Metric::Gauge(Gauge::default()))) {
             (_, Metric::Gauge(gauge)) => gauge.clone(),
             (_, Metric::Counter(_)) => panic!("metric `{name}` is a counter"),
         }
@@ -94,10 +88,8 @@ impl Metrics {
                 Metric::Counter(counter) => ("counter", counter.value().to_string()),
                 Metric::Gauge(gauge) => ("gauge", gauge.value().to_string()),
             };
-            let written = write!(
-                text,
-                "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
-            );
+            let written =
+                write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
             written.expect("writing to a string cannot fail");
         }
         text

@@ -3,6 +3,7 @@
 mod arguments;
 
 use std::{
+    ffi::OsString,
     future::Future,
     io::Write,
     panic,
@@ -32,6 +33,7 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 /// How long after a panic: state may be wrong, so only what is in flight gets a moment.
 const PANIC_DEADLINE: Duration = Duration::from_secs(5);
 
+const EXIT_OK: u8 = 0;
 /// The run failed.
 const EXIT_FAILED: u8 = 1;
 /// The arguments or settings are wrong (EX_USAGE).
@@ -46,11 +48,8 @@ pub(crate) struct Runtime {
 
 impl Runtime {
     pub(crate) fn read(settings: &mut Settings) -> Runtime {
-        let worker_threads = settings.get(
-            "worker_threads",
-            "2",
-            "Threads that run the program's tasks.",
-        );
+        let worker_threads =
+            settings.get("worker_threads", "2", "Threads that run the program's tasks.");
         if !(1..=1024).contains(&worker_threads) {
             settings.problem(format!(
                 "`worker_threads` is {worker_threads}; it must be from 1 to 1024"
@@ -74,8 +73,22 @@ where
     F: FnOnce(C, Stop) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
+    ExitCode::from(start(program, std::env::args_os().skip(1), read, run))
+}
+
+/// As [`main`], with the arguments given and the exit code as a number.
+fn start<C, F, Fut>(
+    program: &'static str,
+    arguments: impl Iterator<Item = OsString>,
+    read: fn(&mut Settings) -> C,
+    run: F,
+) -> u8
+where
+    F: FnOnce(C, Stop) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
     install_crypto();
-    let config = match arguments::parse(std::env::args_os().skip(1)) {
+    let config = match arguments::parse(arguments) {
         Ok(Arguments::Run { config }) => config,
         Ok(Arguments::Version) => return print(&format!("trireme-{program} {}\n", crate::VERSION)),
         Ok(Arguments::Help) => return print(&help(program, &Settings::reference(program, read))),
@@ -98,11 +111,7 @@ fn read_settings<C>(
     settings.finish(values)
 }
 
-fn run_to_end<Fut>(
-    program: &'static str,
-    settings: &Runtime,
-    run: impl FnOnce(Stop) -> Fut,
-) -> ExitCode
+fn run_to_end<Fut>(program: &'static str, settings: &Runtime, run: impl FnOnce(Stop) -> Fut) -> u8
 where
     Fut: Future<Output = anyhow::Result<()>>,
 {
@@ -128,9 +137,9 @@ where
         Ok(Err(error)) if !panicked.load(Ordering::SeqCst) => fail(program, &error),
         Ok(Ok(())) if !panicked.load(Ordering::SeqCst) => {
             tracing::info!(program, "ended");
-            ExitCode::SUCCESS
+            EXIT_OK
         }
-        Ok(_) | Err(_) => ExitCode::from(EXIT_PANIC),
+        Ok(_) | Err(_) => EXIT_PANIC,
     }
 }
 
@@ -152,11 +161,7 @@ async fn until_ended(
         () = stop.wait() => {}
     }
     stop.set();
-    let deadline = if panicked.load(Ordering::SeqCst) {
-        PANIC_DEADLINE
-    } else {
-        DRAIN_DEADLINE
-    };
+    let deadline = if panicked.load(Ordering::SeqCst) { PANIC_DEADLINE } else { DRAIN_DEADLINE };
     tokio::select! {
         ended = &mut run => ended,
         () = tokio::time::sleep(deadline) => Err(anyhow::anyhow!("the program did not end within {deadline:?} of being asked to")),
@@ -206,23 +211,23 @@ fn help(program: &str, reference: &[SettingDoc]) -> String {
     text
 }
 
-fn print(text: &str) -> ExitCode {
+fn print(text: &str) -> u8 {
     match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::from(EXIT_FAILED),
+        Ok(()) => EXIT_OK,
+        Err(_) => EXIT_FAILED,
     }
 }
 
-fn refuse(program: &str, problems: &[String]) -> ExitCode {
+fn refuse(program: &str, problems: &[String]) -> u8 {
     for problem in problems {
         tell(program, problem);
     }
-    ExitCode::from(EXIT_USAGE)
+    EXIT_USAGE
 }
 
-fn fail(program: &str, error: &anyhow::Error) -> ExitCode {
+fn fail(program: &str, error: &anyhow::Error) -> u8 {
     tell(program, &format!("failed to {error:#}"));
-    ExitCode::from(EXIT_FAILED)
+    EXIT_FAILED
 }
 
 /// One line on standard error, whatever the message holds.
@@ -231,3 +236,6 @@ fn tell(program: &str, message: &str) {
     // With standard error closed there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "trireme-{program}: {line}");
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,19 +25,10 @@ pub enum QuantityError {
     Size(String),
 }
 
-const SPAN_UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
-const SIZE_UNITS: [(&str, u64); 4] = [
-    ("T", 1 << 40),
-    ("G", 1 << 30),
-    ("M", 1 << 20),
-    ("K", 1 << 10),
-];
+const SPAN_UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const SIZE_UNITS: [(&str, u64); 4] =
+    [("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
 
 impl FromStr for Span {
     type Err = QuantityError;
@@ -55,9 +46,7 @@ fn span_ms(mut text: &str) -> Option<u64> {
     let mut sum = None;
     while !text.is_empty() {
         let (number, rest) = split_number(text)?;
-        let unit_length = rest
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(rest.len());
+        let unit_length = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
         let (unit, rest) = rest.split_at(unit_length);
         let (_, factor) = SPAN_UNITS.iter().find(|(name, _)| *name == unit)?;
         sum = Some(number.checked_mul(*factor)?.checked_add(sum.unwrap_or(0))?);
@@ -94,9 +83,7 @@ impl FromStr for Size {
     fn from_str(text: &str) -> Result<Size, QuantityError> {
         let parsed = split_number(text.trim())
             .and_then(|(number, unit)| number.checked_mul(size_factor(unit)?));
-        parsed
-            .map(Size)
-            .ok_or_else(|| QuantityError::Size(text.to_owned()))
+        parsed.map(Size).ok_or_else(|| QuantityError::Size(text.to_owned()))
     }
 }
 
@@ -105,14 +92,8 @@ fn size_factor(unit: &str) -> Option<u64> {
     if unit.is_empty() || unit == "B" {
         return Some(1);
     }
-    let letter = unit
-        .strip_suffix("IB")
-        .or_else(|| unit.strip_suffix('B'))
-        .unwrap_or(&unit);
-    SIZE_UNITS
-        .iter()
-        .find(|(name, _)| *name == letter)
-        .map(|(_, factor)| *factor)
+    let letter = unit.strip_suffix("IB").or_else(|| unit.strip_suffix('B')).unwrap_or(&unit);
+    SIZE_UNITS.iter().find(|(name, _)| *name == letter).map(|(_, factor)| *factor)
 }
 
 impl fmt::Display for Size {
@@ -126,9 +107,7 @@ impl fmt::Display for Size {
 }
 
 fn split_number(text: &str) -> Option<(u64, &str)> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, rest) = text.split_at(end);
     Some((number.parse().ok()?, rest))
 }
@@ -137,10 +116,7 @@ impl<T: FromStr> FromStr for List<T> {
     type Err = T::Err;
 
     fn from_str(text: &str) -> Result<List<T>, T::Err> {
-        let parts = text
-            .split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty());
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(str::parse).collect::<Result<_, _>>().map(List)
     }
 }
@@ -172,16 +148,9 @@ mod tests {
             assert_eq!((span.0.as_millis(), span.to_string().as_str()), (ms, text));
         }
         assert_eq!("0".parse::<Span>().unwrap().to_string(), "0s");
-        for wrong in [
-            "",
-            "5",
-            "s",
-            "-1s",
-            "1.5s",
-            "5 m",
-            "99999999999999999999d",
-            "18446744073709551615d",
-        ] {
+        for wrong in
+            ["", "5", "s", "-1s", "1.5s", "5 m", "99999999999999999999d", "18446744073709551615d"]
+        {
             assert!(wrong.parse::<Span>().is_err(), "{wrong}");
         }
     }
@@ -198,11 +167,7 @@ mod tests {
             ("0", 0, "0"),
         ] {
             let size: Size = text.parse().unwrap();
-            assert_eq!(
-                (size.0, size.to_string().as_str()),
-                (bytes, shown),
-                "{text}"
-            );
+            assert_eq!((size.0, size.to_string().as_str()), (bytes, shown), "{text}");
         }
         for wrong in ["", "M", "1X", "-1", "1.5G", "99999999999T", "1iB"] {
             assert!(wrong.parse::<Size>().is_err(), "{wrong}");

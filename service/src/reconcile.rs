@@ -69,10 +69,9 @@ impl Wake {
     pub fn check(&self) -> Result<(), String> {
         let status = self.lock();
         match &status.last_error {
-            Some(error) => Err(format!(
-                "{} passes failed in a row: {error}",
-                status.failures_in_row
-            )),
+            Some(error) => {
+                Err(format!("{} passes failed in a row: {error}", status.failures_in_row))
+            }
             None if status.passes == 0 => Err("no pass has ended yet".to_owned()),
             None => Ok(()),
         }

@@ -48,12 +48,7 @@ impl SettingDoc {
 impl Settings {
     /// Settings of `program` from a source.
     pub fn new(program: &'static str, source: Source) -> Settings {
-        Settings {
-            program,
-            source,
-            asked: Vec::new(),
-            problems: Vec::new(),
-        }
+        Settings { program, source, asked: Vec::new(), problems: Vec::new() }
     }
 
     /// The value of `key`, or `default`. Key `listen` stands in this program's table, `cluster.node` in the shared one.
@@ -65,8 +60,7 @@ impl Settings {
         doc: &'static str,
     ) -> T {
         let setting = self.ask(key, Some(default.to_owned()), doc, false);
-        self.parsed(&setting)
-            .unwrap_or_else(|| stand_in(key, default))
+        self.parsed(&setting).unwrap_or_else(|| stand_in(key, default))
     }
 
     /// The value of `key`, if it is set.
@@ -96,8 +90,7 @@ impl Settings {
                 setting.variable()
             ));
         }
-        self.parsed(&setting)
-            .unwrap_or_else(|| stand_in(key, example))
+        self.parsed(&setting).unwrap_or_else(|| stand_in(key, example))
     }
 
     /// Records something wrong, such as two settings that exclude each other.
@@ -117,11 +110,7 @@ impl Settings {
     pub fn finish<C>(mut self, value: C) -> Result<C, Vec<String>> {
         self.find_unknown();
         self.problems.splice(0..0, self.source.take_problems());
-        if self.problems.is_empty() {
-            Ok(value)
-        } else {
-            Err(self.problems)
-        }
+        if self.problems.is_empty() { Ok(value) } else { Err(self.problems) }
     }
 
     fn ask(
@@ -135,18 +124,8 @@ impl Settings {
             Some((SHARED, key)) => (SHARED, key),
             Some(_) | None => (self.program, key),
         };
-        let setting = SettingDoc {
-            table,
-            key,
-            default,
-            doc,
-            required,
-        };
-        if !self
-            .asked
-            .iter()
-            .any(|known| (known.table, known.key) == (table, key))
-        {
+        let setting = SettingDoc { table, key, default, doc, required };
+        if !self.asked.iter().any(|known| (known.table, known.key) == (table, key)) {
             self.asked.push(setting.clone());
         }
         setting

@@ -102,20 +102,15 @@ impl Authority {
             return Err(AuthorityError::Exists(dir.to_owned()));
         }
         create_private_dir(dir)?;
-        let failed = |cause| AuthorityError::Certificate {
-            action: "create certificate authority",
-            cause,
-        };
+        let failed =
+            |cause| AuthorityError::Certificate { action: "create certificate authority", cause };
         let key = KeyPair::generate().map_err(failed)?;
         let params = authority_params();
         let ca_pem = params.self_signed(&key).map_err(failed)?.pem();
         // The key last: a folder with a key is a complete authority.
         write_atomically(&dir.join(CA_FILE), ca_pem.as_bytes(), PUBLIC)?;
         write_atomically(&key_path, key.serialize_pem().as_bytes(), PRIVATE)?;
-        Ok(Authority {
-            ca_pem,
-            issuer: Issuer::new(params, key),
-        })
+        Ok(Authority { ca_pem, issuer: Issuer::new(params, key) })
     }
 
     /// Opens the authority that [`Authority::create`] wrote; refuses a key that others may read.
@@ -124,10 +119,8 @@ impl Authority {
         let ca_pem = read(&dir.join(CA_FILE))?;
         let key_pem = read(&key_path)?;
         refuse_open_key(&key_path)?;
-        let failed = |cause| AuthorityError::Certificate {
-            action: "open certificate authority",
-            cause,
-        };
+        let failed =
+            |cause| AuthorityError::Certificate { action: "open certificate authority", cause };
         let key = KeyPair::from_pem(&key_pem).map_err(failed)?;
         let issuer = Issuer::from_ca_cert_pem(&ca_pem, key).map_err(failed)?;
         Ok(Authority { ca_pem, issuer })
@@ -150,27 +143,19 @@ impl Authority {
         from: SystemTime,
         until: SystemTime,
     ) -> Result<Issued, AuthorityError> {
-        let failed = |cause| AuthorityError::Certificate {
-            action: "issue certificate",
-            cause,
-        };
+        let failed = |cause| AuthorityError::Certificate { action: "issue certificate", cause };
         let mut params = CertificateParams::default();
         params.not_before = from.into();
         params.not_after = until.into();
         params.distinguished_name = named(&format!("{} on {}", subject.role, subject.node));
         params.subject_alt_names = alternative_names(subject)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
-        Ok(Issued {
-            cert_pem: certificate.pem(),
-            key_pem: key.serialize_pem(),
-        })
+        Ok(Issued { cert_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
 }
 
@@ -197,10 +182,7 @@ fn authority_params() -> CertificateParams {
 }
 
 fn alternative_names(subject: &Subject<'_>) -> Result<Vec<SanType>, AuthorityError> {
-    let refused = |what, name: &str| AuthorityError::Name {
-        what,
-        name: name.to_owned(),
-    };
+    let refused = |what, name: &str| AuthorityError::Name { what, name: name.to_owned() };
     if !is_label(subject.role) {
         return Err(refused("role", subject.role));
     }
@@ -209,10 +191,7 @@ fn alternative_names(subject: &Subject<'_>) -> Result<Vec<SanType>, AuthorityErr
     }
     let ia5 =
         |what, name: String| Ia5String::try_from(name.as_str()).map_err(|_| refused(what, &name));
-    let peer = Peer {
-        role: subject.role.to_owned(),
-        node: subject.node.to_owned(),
-    };
+    let peer = Peer { role: subject.role.to_owned(), node: subject.node.to_owned() };
     let mut names = vec![
         SanType::URI(ia5("name", peer.uri())?),
         SanType::DnsName(ia5("role", server_name(subject.role))?),
@@ -235,8 +214,5 @@ fn named(common_name: &str) -> DistinguishedName {
 }
 
 fn read(path: &Path) -> Result<String, AuthorityError> {
-    fs::read_to_string(path).map_err(|cause| AuthorityError::Read {
-        path: path.to_owned(),
-        cause,
-    })
+    fs::read_to_string(path).map_err(|cause| AuthorityError::Read { path: path.to_owned(), cause })
 }

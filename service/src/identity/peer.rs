@@ -18,15 +18,9 @@ pub struct Peer {
 }
 
 /// The caller of a request that came in over [`super::Identity::server_tls`].
-#[expect(
-    clippy::result_large_err,
-    reason = "handlers return this status as it is"
-)]
 pub fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
     let certificates = request.peer_certs();
-    let first = certificates
-        .as_deref()
-        .and_then(|certificates| certificates.first());
+    let first = certificates.as_deref().and_then(|certificates| certificates.first());
     let certificate =
         first.ok_or_else(|| Status::unauthenticated("a client certificate is required"))?;
     Peer::from_certificate(certificate)
@@ -52,18 +46,11 @@ impl Peer {
     }
 
     /// Refuses a caller that has none of these roles.
-    #[expect(
-        clippy::result_large_err,
-        reason = "handlers return this status as it is"
-    )]
     pub fn require_role(&self, roles: &[&str]) -> Result<(), Status> {
         if roles.contains(&self.role.as_str()) {
             return Ok(());
         }
-        Err(Status::permission_denied(format!(
-            "role `{}` may not call this",
-            self.role
-        )))
+        Err(Status::permission_denied(format!("role `{}` may not call this", self.role)))
     }
 
     /// The name as it stands in a certificate.
@@ -74,10 +61,7 @@ impl Peer {
     fn from_uri(uri: &str) -> Option<Peer> {
         let (role, node) = uri.strip_prefix(SCHEME)?.split_once('/')?;
         let valid = is_label(role) && is_name(node);
-        valid.then(|| Peer {
-            role: role.to_owned(),
-            node: node.to_owned(),
-        })
+        valid.then(|| Peer { role: role.to_owned(), node: node.to_owned() })
     }
 }
 
@@ -107,10 +91,7 @@ mod tests {
 
     #[test]
     fn a_name_is_read_back_and_a_strange_one_is_not() {
-        let peer = Peer {
-            role: "agent".into(),
-            node: "node-1.example".into(),
-        };
+        let peer = Peer { role: "agent".into(), node: "node-1.example".into() };
         assert_eq!(Peer::from_uri(&peer.uri()), Some(peer));
         for strange in [
             "trireme://agent",

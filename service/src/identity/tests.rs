@@ -1,1 +1,301 @@
-//! to fill
+//! Mutual TLS over real sockets, with tonic's own server and channel and with bare rustls.
+
+use std::{convert::Infallible, net::SocketAddr, time::SystemTime};
+
+use http::{Request, Response};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tonic::{
+    Code, Status,
+    body::Body,
+    client::Grpc,
+    server::NamedService,
+    transport::{Server, server::TcpIncoming},
+};
+
+use super::*;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A cluster's authority and the identities it issued, all in one folder that goes with it.
+struct Cluster {
+    folder: TempDir,
+    authority: Authority,
+}
+
+impl Cluster {
+    fn new() -> Cluster {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::create(&folder.path().join("ca")).unwrap();
+        Cluster { folder, authority }
+    }
+
+    fn identity(&self, role: &str) -> Identity {
+        self.load(self.authority.issue(&subject(role), 30).unwrap(), self.authority.ca_pem())
+    }
+
+    fn load(&self, issued: Issued, ca_pem: &str) -> Identity {
+        let dir = self.folder.path().join("identity");
+        issued.write(&dir, ca_pem).unwrap();
+        Identity::load(&dir).unwrap()
+    }
+}
+
+fn subject(role: &str) -> Subject<'_> {
+    Subject { role, node: "n1", dns: Vec::new(), ips: Vec::new() }
+}
+
+/// A gRPC service without generated code: says yes to agents, in the trailers-only form.
+#[derive(Clone)]
+struct AgentsOnly;
+
+impl NamedService for AgentsOnly {
+    const NAME: &'static str = "test.AgentsOnly";
+}
+
+impl tonic::codegen::Service<Request<Body>> for AgentsOnly {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (parts, _) = request.into_parts();
+        let mut request = tonic::Request::new(());
+        *request.extensions_mut() = parts.extensions;
+        let allowed = peer(&request).and_then(|peer| {
+            peer.require_role(&["agent"])?;
+            Err::<(), _>(Status::already_exists(format!("hello {peer}")))
+        });
+        std::future::ready(Ok(allowed.unwrap_err().into_http()))
+    }
+}
+
+/// Serves [`AgentsOnly`] with a controller's identity; the server ends with the test's runtime.
+async fn serve(identity: &Identity) -> SocketAddr {
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = incoming.local_addr().unwrap();
+    let server =
+        Server::builder().tls_config(identity.server_tls()).unwrap().add_service(AgentsOnly);
+    tokio::spawn(server.serve_with_incoming(incoming));
+    address
+}
+
+/// Calls the service and returns the status it answered with.
+async fn call(channel: Channel) -> Status {
+    let mut client = Grpc::new(channel);
+    if let Err(error) = client.ready().await {
+        return Status::from_error(error.into());
+    }
+    let request = tonic::Request::new(());
+    let path = http::uri::PathAndQuery::from_static("/test.AgentsOnly/Call");
+    client
+        .unary(request, path, NoMessage)
+        .await
+        .map(|_: tonic::Response<()>| ())
+        .expect_err("the service never says ok")
+}
+
+async fn call_as(identity: &Identity, address: SocketAddr, server_role: &str) -> Status {
+    call(channel(identity, &address.to_string(), server_role).unwrap()).await
+}
+
+/// Messages without content.
+#[derive(Default)]
+struct NoMessage;
+
+impl tonic::codec::Codec for NoMessage {
+    type Encode = ();
+    type Decode = ();
+    type Encoder = NoMessage;
+    type Decoder = NoMessage;
+
+    fn encoder(&mut self) -> NoMessage {
+        NoMessage
+    }
+
+    fn decoder(&mut self) -> NoMessage {
+        NoMessage
+    }
+}
+
+impl tonic::codec::Encoder for NoMessage {
+    type Item = ();
+    type Error = Status;
+
+    fn encode(&mut self, _: (), _: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+impl tonic::codec::Decoder for NoMessage {
+    type Item = ();
+    type Error = Status;
+
+    fn decode(&mut self, _: &mut tonic::codec::DecodeBuf<'_>) -> Result<Option<()>, Status> {
+        Ok(Some(()))
+    }
+}
+
+/// The call failed in the TLS handshake, for the reason given.
+fn assert_refused(status: &Status, reason: &str) {
+    let mut causes = vec![status.to_string()];
+    let mut source = std::error::Error::source(status);
+    while let Some(cause) = source {
+        causes.push(cause.to_string());
+        source = cause.source();
+    }
+    assert!(causes.iter().any(|cause| cause.contains(reason)), "{causes:?}");
+}
+
+#[tokio::test]
+async fn a_peer_with_the_role_is_let_in_and_known_by_name() {
+    let cluster = Cluster::new();
+    let address = serve(&cluster.identity("controller")).await;
+    let status = call_as(&cluster.identity("agent"), address, "controller").await;
+    assert_eq!((status.code(), status.message()), (Code::AlreadyExists, "hello agent on n1"));
+}
+
+#[tokio::test]
+async fn a_peer_with_another_role_is_denied_by_the_handler() {
+    let cluster = Cluster::new();
+    let address = serve(&cluster.identity("controller")).await;
+    let status = call_as(&cluster.identity("router"), address, "controller").await;
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::PermissionDenied, "role `router` may not call this")
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_refused_by_the_server() {
+    let (cluster, other) = (Cluster::new(), Cluster::new());
+    let address = serve(&cluster.identity("controller")).await;
+    // The stranger trusts the cluster, so that only the server can refuse.
+    let issued = other.authority.issue(&subject("agent"), 30).unwrap();
+    let stranger = other.load(issued, cluster.authority.ca_pem());
+    assert_refused(&call_as(&stranger, address, "controller").await, "fatal alert: DecryptError");
+}
+
+#[tokio::test]
+async fn a_server_of_another_authority_is_refused_by_the_client() {
+    let (cluster, other) = (Cluster::new(), Cluster::new());
+    // The false server trusts the cluster, so that only the client can refuse.
+    let issued = other.authority.issue(&subject("controller"), 30).unwrap();
+    let address = serve(&other.load(issued, cluster.authority.ca_pem())).await;
+    assert_refused(
+        &call_as(&cluster.identity("agent"), address, "controller").await,
+        "invalid peer certificate: BadSignature",
+    );
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_is_refused() {
+    let cluster = Cluster::new();
+    let address = serve(&cluster.identity("controller")).await;
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(cluster.authority.ca_pem()))
+        .domain_name(server_name("controller"));
+    let endpoint =
+        Endpoint::from_shared(format!("https://{address}")).unwrap().tls_config(tls).unwrap();
+    assert_refused(&call(endpoint.connect_lazy()).await, "fatal alert: CertificateRequired");
+}
+
+#[tokio::test]
+async fn a_server_of_another_role_is_refused_by_the_client() {
+    let cluster = Cluster::new();
+    let address = serve(&cluster.identity("agent")).await;
+    assert_refused(
+        &call_as(&cluster.identity("agent"), address, "controller").await,
+        "not valid for name",
+    );
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused() {
+    let cluster = Cluster::new();
+    let address = serve(&cluster.identity("controller")).await;
+    let now = SystemTime::now();
+    let issued =
+        cluster.authority.issue_between(&subject("agent"), now - 2 * DAY, now - DAY).unwrap();
+    let expired = cluster.load(issued, cluster.authority.ca_pem());
+    assert_refused(
+        &call_as(&expired, address, "controller").await,
+        "fatal alert: CertificateExpired",
+    );
+}
+
+#[tokio::test]
+async fn the_rustls_configurations_speak_with_each_other_and_show_the_peer() {
+    let cluster = Cluster::new();
+    let acceptor =
+        TlsAcceptor::from(Arc::new(cluster.identity("logger").rustls_server_config().unwrap()));
+    let connector =
+        TlsConnector::from(Arc::new(cluster.identity("agent").rustls_client_config().unwrap()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        let mut stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+        let caller = Peer::from_certificate(&stream.get_ref().1.peer_certificates().unwrap()[0]);
+        stream.write_all(caller.unwrap().to_string().as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+    });
+    let stream = TcpStream::connect(address).await.unwrap();
+    let mut stream =
+        connector.connect(Identity::rustls_server_name("logger"), stream).await.unwrap();
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).await.unwrap();
+    assert_eq!(heard, "agent on n1");
+    server.await.unwrap();
+}
+
+#[test]
+fn keys_are_private_and_an_open_key_is_refused() {
+    let cluster = Cluster::new();
+    let identity = cluster.identity("agent");
+    assert_eq!(identity.own(), &Peer { role: "agent".into(), node: "n1".into() });
+    let (ca, dir) = (cluster.folder.path().join("ca"), cluster.folder.path().join("identity"));
+    let mode_of = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let modes = [&ca, &ca.join("ca.key"), &dir, &dir.join(KEY_FILE)].map(|path| mode_of(path));
+    assert_eq!(modes, [0o700, 0o600, 0o700, 0o600]);
+
+    fs::set_permissions(dir.join(KEY_FILE), fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(matches!(Identity::load(&dir), Err(IdentityError::OpenToOthers { mode: 0o640, .. })));
+    fs::set_permissions(ca.join("ca.key"), fs::Permissions::from_mode(0o604)).unwrap();
+    assert!(matches!(Authority::open(&ca), Err(AuthorityError::Key(_))));
+}
+
+#[tokio::test]
+async fn a_reopened_authority_signs_for_the_same_cluster_and_is_never_replaced() {
+    let cluster = Cluster::new();
+    let dir = cluster.folder.path().join("ca");
+    assert!(matches!(Authority::create(&dir), Err(AuthorityError::Exists(_))));
+    let reopened = Authority::open(&dir).unwrap();
+    let address = serve(&cluster.identity("controller")).await;
+    let agent = cluster.load(reopened.issue(&subject("agent"), 30).unwrap(), reopened.ca_pem());
+    assert_eq!(call_as(&agent, address, "controller").await.code(), Code::AlreadyExists);
+}
+
+#[test]
+fn names_that_could_deceive_are_not_certified() {
+    let cluster = Cluster::new();
+    let refused = |subject: &Subject<'_>| {
+        matches!(cluster.authority.issue(subject, 1), Err(AuthorityError::Name { .. }))
+    };
+    assert!(refused(&subject("Agent")) && refused(&subject("agent/n2")) && refused(&subject("")));
+    assert!(refused(&Subject { node: "n1/../n2", ..subject("agent") }));
+    for dns in ["controller.trireme.internal", "trireme.internal", "a b"] {
+        assert!(refused(&Subject { dns: vec![dns.to_owned()], ..subject("agent") }), "{dns}");
+    }
+    assert!(!refused(&Subject { dns: vec!["n1.example.org".to_owned()], ..subject("agent") }));
+}

@@ -23,9 +23,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments,
             "--version" | "-V" => return Ok(Arguments::Version),
             "--help" | "-h" => return Ok(Arguments::Help),
             "--config" => {
-                config = Some(PathBuf::from(
-                    arguments.next().ok_or("`--config` needs a path")?,
-                ))
+                config = Some(PathBuf::from(arguments.next().ok_or("`--config` needs a path")?))
             }
             other => match other.strip_prefix("--config=") {
                 Some(path) if !path.is_empty() => config = Some(PathBuf::from(path)),
@@ -47,14 +45,9 @@ mod tests {
 
     #[test]
     fn the_settings_file_is_named_in_both_spellings() {
-        let run = Ok(Arguments::Run {
-            config: Some("/t.toml".into()),
-        });
+        let run = Ok(Arguments::Run { config: Some("/t.toml".into()) });
         assert_eq!(
-            (
-                parsed(&["--config", "/t.toml"]),
-                parsed(&["--config=/t.toml"])
-            ),
+            (parsed(&["--config", "/t.toml"]), parsed(&["--config=/t.toml"])),
             (run.clone(), run)
         );
         assert_eq!(parsed(&[]), Ok(Arguments::Run { config: None }));

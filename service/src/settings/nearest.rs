@@ -3,13 +3,8 @@
 /// The nearest of `known` by edit distance, if it is near enough to be worth suggesting.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let limit = word.len() / 3 + 1;
-    let distances = known
-        .iter()
-        .map(|candidate| (distance(word, candidate), *candidate));
-    distances
-        .filter(|(distance, _)| *distance <= limit)
-        .min()
-        .map(|(_, candidate)| candidate)
+    let distances = known.iter().map(|candidate| (distance(word, candidate), *candidate));
+    distances.filter(|(distance, _)| *distance <= limit).min().map(|(_, candidate)| candidate)
 }
 
 /// Levenshtein distance over bytes: insertions, deletions and replacements.

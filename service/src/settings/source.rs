@@ -36,10 +36,7 @@ impl Source {
         let is_named = named.is_some();
         let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
         let variables = std::env::vars_os().filter_map(|(name, value)| {
-            Some((
-                name.into_string().ok()?,
-                value.to_string_lossy().into_owned(),
-            ))
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
         });
         match std::fs::read_to_string(&path) {
             Ok(text) => Source::from_text(&path, &text, variables),
@@ -48,9 +45,7 @@ impl Source {
             }
             Err(error) => {
                 let mut source = Source::from_text(&path, "", variables);
-                source
-                    .problems
-                    .push(format!("file `{}` cannot be read: {error}", path.display()));
+                source.problems.push(format!("file `{}` cannot be read: {error}", path.display()));
                 source
             }
         }
@@ -62,19 +57,14 @@ impl Source {
         text: &str,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Source {
-        let mut source = Source {
-            path: path.to_owned(),
-            ..Source::default()
-        };
-        source.variables = variables
-            .into_iter()
-            .filter(|(name, _)| name.starts_with("TRIREME_"))
-            .collect();
+        let mut source = Source { path: path.to_owned(), ..Source::default() };
+        source.variables =
+            variables.into_iter().filter(|(name, _)| name.starts_with("TRIREME_")).collect();
         match text.parse() {
             Ok(tables) => source.tables = tables,
-            Err(error) => source
-                .problems
-                .push(format!("file `{}` is not TOML: {error}", path.display())),
+            Err(error) => {
+                source.problems.push(format!("file `{}` is not TOML: {error}", path.display()))
+            }
         }
         source
     }
@@ -83,10 +73,7 @@ impl Source {
     pub(super) fn value(&mut self, table: &str, key: &str) -> Option<Found> {
         let variable = format!("{}{}", variable_prefix(table), upper(key));
         if let Some(text) = self.variables.get(&variable) {
-            return Some(Found {
-                text: text.clone(),
-                place: format!("variable {variable}"),
-            });
+            return Some(Found { text: text.clone(), place: format!("variable {variable}") });
         }
         let place = format!("[{table}] of `{}`", self.path.display());
         let text = match text_of(self.tables.get(table)?.get(key)?) {
@@ -105,18 +92,12 @@ impl Source {
     /// The keys a table of the file has.
     pub(super) fn keys(&self, table: &str) -> Vec<String> {
         let table = self.tables.get(table).and_then(Value::as_table);
-        table
-            .map(|table| table.keys().cloned().collect())
-            .unwrap_or_default()
+        table.map(|table| table.keys().cloned().collect()).unwrap_or_default()
     }
 
     /// The variables that start with `prefix`.
     pub(super) fn variables(&self, prefix: &str) -> Vec<String> {
-        self.variables
-            .keys()
-            .filter(|name| name.starts_with(prefix))
-            .cloned()
-            .collect()
+        self.variables.keys().filter(|name| name.starts_with(prefix)).cloned().collect()
     }
 
     /// What was wrong with the file itself.

@@ -18,13 +18,8 @@ hosts = ["a", "b"]
 "#;
 
 fn settings(text: &str, variables: &[(&str, &str)]) -> Settings {
-    let variables = variables
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Settings::new(
-        "router",
-        Source::from_text(Path::new("test.toml"), text, variables),
-    )
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Settings::new("router", Source::from_text(Path::new("test.toml"), text, variables))
 }
 
 #[derive(Debug, PartialEq)]
@@ -64,10 +59,7 @@ fn values_come_from_the_file_and_defaults_from_the_code() {
         ("10.0.0.1:80", 4, Size(65_536))
     );
     assert_eq!(config.timeout.to_string(), "30s");
-    assert_eq!(
-        (config.hosts.0.len(), config.node.as_str(), config.cache),
-        (2, "n1", None)
-    );
+    assert_eq!((config.hosts.0.len(), config.node.as_str(), config.cache), (2, "n1", None));
 }
 
 #[test]
@@ -78,24 +70,16 @@ fn the_environment_wins_over_the_file() {
         ("TRIREME_ROUTER_CACHE", "/c"),
     ];
     let config = outcome(FILE, &variables).unwrap();
-    assert_eq!(
-        (config.listen.as_str(), config.node.as_str()),
-        ("[::]:80", "n2")
-    );
+    assert_eq!((config.listen.as_str(), config.node.as_str()), ("[::]:80", "n2"));
     assert_eq!(config.cache.as_deref(), Some("/c"));
 }
 
 #[test]
 fn all_problems_are_told_at_once() {
     let text = "[router]\nthreads = 300\nbuffer = 'big'\nlisen = 'x'\ncache = { a = 1 }\n";
-    let problems = outcome(
-        text,
-        &[
-            ("TRIREME_ROUTER_TIMEOUT", "soon"),
-            ("TRIREME_ROUTER_HOST", "h"),
-        ],
-    )
-    .unwrap_err();
+    let problems =
+        outcome(text, &[("TRIREME_ROUTER_TIMEOUT", "soon"), ("TRIREME_ROUTER_HOST", "h")])
+            .unwrap_err();
     let expected = [
         "`cache` in [router] of `test.toml`: a table is not a value",
         "`threads` in [router] of `test.toml`: number too large to fit in target type",
@@ -112,33 +96,22 @@ fn all_problems_are_told_at_once() {
 fn a_file_that_is_not_toml_is_one_problem_among_others() {
     let problems = outcome("[router\n", &[]).unwrap_err();
     assert_eq!(problems.len(), 2, "{problems:?}");
-    assert!(
-        problems[0].starts_with("file `test.toml` is not TOML"),
-        "{problems:?}"
-    );
-    assert!(
-        problems[1].starts_with("`node` in [cluster] is missing"),
-        "{problems:?}"
-    );
+    assert!(problems[0].starts_with("file `test.toml` is not TOML"), "{problems:?}");
+    assert!(problems[1].starts_with("`node` in [cluster] is missing"), "{problems:?}");
 }
 
 #[test]
 fn a_named_file_must_exist() {
     let settings = Settings::new("router", Source::load(Some("/nowhere/t.toml".into())));
     let problems = settings.finish(()).unwrap_err();
-    assert!(
-        problems[0].starts_with("file `/nowhere/t.toml` cannot be read"),
-        "{problems:?}"
-    );
+    assert!(problems[0].starts_with("file `/nowhere/t.toml` cannot be read"), "{problems:?}");
 }
 
 #[test]
 fn the_reference_lists_every_setting_in_reading_order() {
     let reference = Settings::reference("router", read);
-    let keys: Vec<String> = reference
-        .iter()
-        .map(|doc| format!("{}.{}", doc.table, doc.key))
-        .collect();
+    let keys: Vec<String> =
+        reference.iter().map(|doc| format!("{}.{}", doc.table, doc.key)).collect();
     let expected = [
         "router.worker_threads",
         "router.listen",
