@@ -1,0 +1,357 @@
+//! The store of several machines: an etcd cluster (the API common to 3.4, 3.5 and 3.6).
+//!
+//! Every call has a deadline, only reads are tried again, and watches demand a member that sees a leader.
+
+mod errors;
+mod watching;
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use etcd_client::{
+    Certificate, Client, Compare, CompareOp, ConnectOptions, GetOptions, GetResponse, Identity,
+    KeyValue, KvClient, TlsOptions, TxnOp, WatchClient,
+};
+
+use crate::{Entry, Guard, Listing, Op, Outcome, Revision, Store, StoreError, Txn, Watch, limits};
+use errors::{corrupt, read_error, write_error};
+
+/// How long one attempt of a read may take; an election takes one to two seconds.
+const READ_DEADLINE: Duration = Duration::from_secs(2);
+/// The pauses between attempts of a read.
+const READ_PAUSES: [Duration; 3] =
+    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500)];
+/// How long a transaction may take before its outcome counts as unknown.
+const TRANSACT_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the opening of a connection may take.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+/// A connection is asked for life this often, and given up after as long without an answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// Room for one page of a listing.
+const PAGE_BYTES: usize = 16 * 1024 * 1024;
+/// What a page aims for, so that uneven values still fit.
+const PAGE_AIM_BYTES: usize = 4 * 1024 * 1024;
+/// The first page is small because the size of its entries is unknown.
+const FIRST_PAGE_ENTRIES: usize = 500;
+/// The most entries in a page.
+const MAX_PAGE_ENTRIES: usize = 5_000;
+/// How often a listing begins anew because its revision was compacted under it.
+const LIST_ATTEMPTS: usize = 3;
+/// The longest [`EtcdOptions::key_prefix`]; [`limits::MAX_TXN_BYTES`] leaves room for it before each key.
+const MAX_KEY_PREFIX_BYTES: usize = 128;
+
+/// Where the cluster is and who we are to it.
+#[derive(Clone, Debug)]
+pub struct EtcdOptions {
+    /// `http://host:port` or, with `tls`, `https://host:port`.
+    pub endpoints: Vec<String>,
+    /// Our side of mutual TLS.
+    pub tls: Option<EtcdTls>,
+    /// Put before every key, so that several stores share a cluster; at most 128 bytes.
+    pub key_prefix: String,
+}
+
+/// Certificates, all as PEM.
+#[derive(Clone)]
+pub struct EtcdTls {
+    /// Who signs the members' certificates.
+    pub ca_pem: Vec<u8>,
+    /// Our certificate.
+    pub certificate_pem: Vec<u8>,
+    /// Its key.
+    pub key_pem: Vec<u8>,
+    /// The name in the members' certificates, where it is not the endpoint's host.
+    pub server_name: Option<String>,
+}
+
+impl fmt::Debug for EtcdTls {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("EtcdTls").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+/// A store in an etcd cluster.
+pub struct EtcdStore {
+    kv: KvClient,
+    /// On a connection of its own, so that a burst of changes does not hold up transactions.
+    watches: WatchClient,
+    key_prefix: String,
+}
+
+impl EtcdStore {
+    /// Connects and reads once, so that a wrong address or certificate is found here.
+    pub async fn connect(options: EtcdOptions) -> Result<Self, StoreError> {
+        if options.key_prefix.len() > MAX_KEY_PREFIX_BYTES {
+            return Err(StoreError::TooLarge {
+                what: "the key prefix".into(),
+                size: options.key_prefix.len(),
+                limit: MAX_KEY_PREFIX_BYTES,
+            });
+        }
+        let calls = connect(&options).await?;
+        let watches = connect(&options).await?;
+        let store = Self {
+            kv: calls.kv_client().max_decoding_message_size(PAGE_BYTES),
+            watches: watching::client(&watches),
+            key_prefix: options.key_prefix,
+        };
+        store.get("connected").await?;
+        Ok(store)
+    }
+
+    /// Reads, again if it may help.
+    async fn read<T, Call>(&self, call: impl Fn(KvClient) -> Call) -> Result<T, StoreError>
+    where
+        Call: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let mut pauses = READ_PAUSES.iter();
+        loop {
+            let error = match tokio::time::timeout(READ_DEADLINE, call(self.kv.clone())).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => read_error(error),
+                Err(_) => StoreError::TimedOut(READ_DEADLINE),
+            };
+            match pauses.next() {
+                Some(pause) if error.is_retryable() => tokio::time::sleep(*pause).await,
+                Some(_) | None => return Err(error),
+            }
+        }
+    }
+
+    async fn list_once(&self, prefix: &str) -> Result<Listing, StoreError> {
+        let (mut start, end) = range_of(self.key(prefix));
+        let mut limit = FIRST_PAGE_ENTRIES;
+        let mut revision = None;
+        let mut entries = Vec::new();
+        loop {
+            let page = match self.page(&start, &end, limit, revision).await {
+                Err(StoreError::TooLarge { .. }) if limit > 1 => {
+                    limit = (limit / 8).max(1);
+                    continue;
+                }
+                page => page?,
+            };
+            let at = revision.unwrap_or(header_revision(page.header().map(|it| it.revision()))?);
+            revision = Some(at);
+            for found in page.kvs() {
+                entries.push(self.entry(found)?);
+            }
+            let Some(last) = page.kvs().last().filter(|_| page.more()) else {
+                return Ok(Listing { entries, revision: at });
+            };
+            start = [last.key(), b"\0"].concat();
+            limit = next_limit(&page);
+        }
+    }
+
+    async fn page(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        limit: usize,
+        at: Option<Revision>,
+    ) -> Result<GetResponse, StoreError> {
+        let options = GetOptions::new()
+            .with_range(end)
+            .with_limit(limit as i64)
+            .with_revision(at.map_or(0, signed));
+        self.read(|mut kv| {
+            let (start, options) = (start.to_vec(), options.clone());
+            async move { kv.get(start, Some(options)).await }
+        })
+        .await
+    }
+
+    fn key(&self, key: &str) -> String {
+        [self.key_prefix.as_str(), key].concat()
+    }
+
+    fn entry(&self, found: &KeyValue) -> Result<Entry, StoreError> {
+        entry(&self.key_prefix, found)
+    }
+
+    fn compare(&self, guard: Guard) -> Compare {
+        match guard {
+            Guard::Absent(key) => Compare::create_revision(self.key(&key), CompareOp::Equal, 0),
+            Guard::Unchanged { key, modified } => {
+                Compare::mod_revision(self.key(&key), CompareOp::Equal, signed(modified))
+            }
+        }
+    }
+
+    fn op(&self, op: Op) -> TxnOp {
+        match op {
+            Op::Put { key, value } => TxnOp::put(self.key(&key), value, None),
+            Op::Delete { key } => TxnOp::delete(self.key(&key), None),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for EtcdStore {
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        limits::check_key(key)?;
+        let answer = self
+            .read(|mut kv| {
+                let key = self.key(key);
+                async move { kv.get(key, None).await }
+            })
+            .await?;
+        answer.kvs().first().map(|found| self.entry(found)).transpose()
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
+        limits::check_prefix(prefix)?;
+        for _ in 1..LIST_ATTEMPTS {
+            match self.list_once(prefix).await {
+                Err(StoreError::Compacted { .. }) => {}
+                listing => return listing,
+            }
+        }
+        self.list_once(prefix).await
+    }
+
+    async fn transact(&self, txn: Txn) -> Result<Outcome, StoreError> {
+        limits::check_txn(&txn)?;
+        let guards: Vec<_> = txn.guards.into_iter().map(|it| self.compare(it)).collect();
+        let ops: Vec<_> = txn.ops.into_iter().map(|it| self.op(it)).collect();
+        let request = etcd_client::Txn::new().when(guards).and_then(ops);
+        let mut kv = self.kv.clone();
+        let answer = tokio::time::timeout(TRANSACT_DEADLINE, kv.txn(request))
+            .await
+            .map_err(|_| StoreError::TimedOut(TRANSACT_DEADLINE))?
+            .map_err(write_error)?;
+        if !answer.succeeded() {
+            return Ok(Outcome::Conflict);
+        }
+        let revision = header_revision(answer.header().map(|it| it.revision()))?;
+        Ok(Outcome::Committed(revision))
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
+        limits::check_prefix(prefix)?;
+        let prefixes =
+            watching::Prefixes { store: self.key_prefix.clone(), watched: self.key(prefix) };
+        watching::open(self.watches.clone(), prefixes, after).await
+    }
+
+    async fn compact(&self, before: Revision) -> Result<(), StoreError> {
+        // etcd keeps the newest version of each key at the revision it compacts to, but not the deletions of that
+        // revision; so it is given the one before.
+        let Some(last) = before.0.checked_sub(1).filter(|last| *last > 0) else {
+            return Ok(());
+        };
+        let mut kv = self.kv.clone();
+        let call = kv.compact(signed(Revision(last)), None);
+        let done = tokio::time::timeout(TRANSACT_DEADLINE, call)
+            .await
+            .map_err(|_| StoreError::TimedOut(TRANSACT_DEADLINE))?
+            .map_err(write_error);
+        match done {
+            Ok(_) | Err(StoreError::Compacted { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+async fn connect(options: &EtcdOptions) -> Result<Client, StoreError> {
+    let mut settings = ConnectOptions::new()
+        .with_connect_timeout(CONNECT_DEADLINE)
+        .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE)
+        .with_keep_alive_while_idle(true)
+        .with_require_leader(true);
+    if let Some(tls) = &options.tls {
+        settings = settings.with_tls(tls_options(tls));
+    }
+    Client::connect(&options.endpoints, Some(settings)).await.map_err(read_error)
+}
+
+fn tls_options(tls: &EtcdTls) -> TlsOptions {
+    let options = TlsOptions::new()
+        .ca_certificate(Certificate::from_pem(&tls.ca_pem))
+        .identity(Identity::from_pem(&tls.certificate_pem, &tls.key_pem));
+    match &tls.server_name {
+        Some(name) => options.domain_name(name),
+        None => options,
+    }
+}
+
+/// From the first key under `prefix` to the first beyond it, as etcd writes ranges.
+fn range_of(prefix: String) -> (Vec<u8>, Vec<u8>) {
+    let mut end = prefix.clone().into_bytes();
+    match end.last_mut() {
+        // A byte of UTF-8 is never 255, so there is always a next one.
+        Some(last) => *last += 1,
+        None => return (b"\0".to_vec(), b"\0".to_vec()),
+    }
+    (prefix.into_bytes(), end)
+}
+
+/// How many entries like those of `page` make a good next page.
+fn next_limit(page: &GetResponse) -> usize {
+    let sizes = page.kvs().iter().map(|found| found.key().len() + found.value().len());
+    let mean = (sizes.sum::<usize>() / page.kvs().len().max(1)).max(1);
+    (PAGE_AIM_BYTES / mean).clamp(1, MAX_PAGE_ENTRIES)
+}
+
+fn entry(key_prefix: &str, found: &KeyValue) -> Result<Entry, StoreError> {
+    Ok(Entry {
+        key: own_key(key_prefix, found)?,
+        value: Bytes::copy_from_slice(found.value()),
+        created: unsigned(found.create_revision()),
+        modified: unsigned(found.mod_revision()),
+    })
+}
+
+fn own_key(key_prefix: &str, found: &KeyValue) -> Result<String, StoreError> {
+    let key = found
+        .key_str()
+        .map_err(|_| corrupt("a key is not UTF-8"))?
+        .strip_prefix(key_prefix)
+        .ok_or_else(|| corrupt("a key outside of what was asked for"))?;
+    Ok(key.into())
+}
+
+fn header_revision(revision: Option<i64>) -> Result<Revision, StoreError> {
+    revision.map(unsigned).ok_or_else(|| corrupt("an answer without a revision"))
+}
+
+/// etcd counts in signed numbers; beyond them lies no revision that could ever be.
+fn signed(revision: Revision) -> i64 {
+    i64::try_from(revision.0).unwrap_or(i64::MAX)
+}
+
+fn unsigned(revision: i64) -> Revision {
+    Revision(revision.unsigned_abs())
+}
+
+impl fmt::Debug for EtcdStore {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("EtcdStore").field("key_prefix", &self.key_prefix).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_ends_before_the_first_key_beyond_its_prefix() {
+        assert_eq!(range_of("a/".into()), (b"a/".to_vec(), b"a0".to_vec()));
+        assert_eq!(range_of(String::new()), (b"\0".to_vec(), b"\0".to_vec()));
+    }
+
+    #[test]
+    fn certificates_are_not_printed() {
+        let tls = EtcdTls {
+            ca_pem: b"ca".to_vec(),
+            certificate_pem: b"certificate".to_vec(),
+            key_pem: b"hidden".to_vec(),
+            server_name: None,
+        };
+        assert_eq!(format!("{tls:?}"), "EtcdTls { server_name: None, .. }");
+    }
+}

@@ -1,0 +1,116 @@
+//! A real etcd of one member on loopback, with its own ports and folder, ended with the test.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use store::{EtcdOptions, EtcdStore, StoreError};
+use tempfile::TempDir;
+
+/// How long etcd may take to start.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The running server; dropping it kills it.
+pub struct EtcdServer {
+    folder: TempDir,
+    client_port: u16,
+    peer_port: u16,
+    child: Child,
+}
+
+impl EtcdServer {
+    /// Starts an empty one and waits until it answers.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (client_port, peer_port) = (free_port(), free_port());
+        let child = spawn(&folder, client_port, peer_port);
+        let mut server = Self { folder, client_port, peer_port, child };
+        server.wait_until_ready().await;
+        server
+    }
+
+    /// Connects a store of its own to it.
+    pub async fn connect(&self, key_prefix: &str) -> EtcdStore {
+        self.try_connect(key_prefix).await.unwrap()
+    }
+
+    /// Ends it with SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same ports and folder.
+    pub async fn restart(&mut self) {
+        self.child = spawn(&self.folder, self.client_port, self.peer_port);
+        self.wait_until_ready().await;
+    }
+
+    /// Stops it without closing its connections (`STOP`), or lets it go on (`CONT`).
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(status.unwrap().success());
+    }
+
+    async fn try_connect(&self, key_prefix: &str) -> Result<EtcdStore, StoreError> {
+        EtcdStore::connect(EtcdOptions {
+            endpoints: vec![url(self.client_port)],
+            tls: None,
+            key_prefix: key_prefix.into(),
+        })
+        .await
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let deadline = Instant::now() + START_DEADLINE;
+        while let Err(error) = self.try_connect("").await {
+            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "etcd ended with {ended:?}:\n{log}");
+            assert!(Instant::now() < deadline, "etcd does not answer: {error}\n{log}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for EtcdServer {
+    fn drop(&mut self) {
+        // Already ended is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(folder: &TempDir, client_port: u16, peer_port: u16) -> Child {
+    let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
+    let peers = format!("test={}", url(peer_port));
+    Command::new("etcd")
+        .args(["--name", "test", "--initial-cluster", &peers])
+        .arg("--data-dir")
+        .arg(folder.path().join("data"))
+        .args(["--listen-client-urls", &url(client_port)])
+        .args(["--advertise-client-urls", &url(client_port)])
+        .args(["--listen-peer-urls", &url(peer_port)])
+        .args(["--initial-advertise-peer-urls", &url(peer_port)])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!(
+                "cannot start `etcd` ({error}): run the tests with `cargo xtask test`, \
+                 which installs Debian's package etcd-server"
+            )
+        })
+}
+
+fn url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
