@@ -164,7 +164,13 @@ fn message_of(panic: &(dyn Any + Send)) -> String {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    /// The failure that ends the program by itself; a failure that does not end it is a panic here.
+    async fn failure(tasks: &Tasks) -> TaskError {
+        let finished = tokio::time::timeout(Duration::from_secs(60), tasks.finish()).await;
+        finished.expect("the failure sets the stop").expect_err("a task failed")
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_panic_stops_the_program_and_names_the_task() {
         let tasks = Tasks::new(Stop::new());
         tasks.spawn("steady", {
@@ -176,16 +182,16 @@ mod tests {
                 panic!("glass");
             }
         });
-        let error = tasks.finish().await.expect_err("a panic is a failure");
+        let error = failure(&tasks).await;
         assert!(tasks.stop().is_set());
         assert_eq!(error.to_string(), "task `fragile` panicked: glass");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_error_stops_the_program_and_keeps_its_cause() {
         let tasks = Tasks::new(Stop::new());
         tasks.spawn("reader", async { Err::<(), _>(std::io::Error::other("torn")) });
-        let error = anyhow::Error::from(tasks.finish().await.expect_err("an error is a failure"));
+        let error = anyhow::Error::from(failure(&tasks).await);
         assert_eq!(format!("{error:#}"), "run task `reader`: torn");
     }
 
