@@ -3,6 +3,7 @@
 //! Every call has a deadline, only reads are tried again, and watches demand a member that sees a leader.
 
 mod errors;
+mod listing;
 mod watching;
 
 use std::fmt;
@@ -32,14 +33,6 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Room for one page of a listing.
 const PAGE_BYTES: usize = 16 * 1024 * 1024;
-/// What a page aims for, so that uneven values still fit.
-const PAGE_AIM_BYTES: usize = 4 * 1024 * 1024;
-/// The first page is small because the size of its entries is unknown.
-const FIRST_PAGE_ENTRIES: usize = 500;
-/// The most entries in a page.
-const MAX_PAGE_ENTRIES: usize = 5_000;
-/// How often a listing begins anew because its revision was compacted under it.
-const LIST_ATTEMPTS: usize = 3;
 /// The longest [`EtcdOptions::key_prefix`]; [`limits::MAX_TXN_BYTES`] leaves room for it before each key.
 const MAX_KEY_PREFIX_BYTES: usize = 128;
 
@@ -121,50 +114,6 @@ impl EtcdStore {
         }
     }
 
-    async fn list_once(&self, prefix: &str) -> Result<Listing, StoreError> {
-        let (mut start, end) = range_of(self.key(prefix));
-        let mut limit = FIRST_PAGE_ENTRIES;
-        let mut revision = None;
-        let mut entries = Vec::new();
-        loop {
-            let page = match self.page(&start, &end, limit, revision).await {
-                Err(StoreError::TooLarge { .. }) if limit > 1 => {
-                    limit = (limit / 8).max(1);
-                    continue;
-                }
-                page => page?,
-            };
-            let at = revision.unwrap_or(header_revision(page.header().map(|it| it.revision()))?);
-            revision = Some(at);
-            for found in page.kvs() {
-                entries.push(self.entry(found)?);
-            }
-            let Some(last) = page.kvs().last().filter(|_| page.more()) else {
-                return Ok(Listing { entries, revision: at });
-            };
-            start = [last.key(), b"\0"].concat();
-            limit = next_limit(&page);
-        }
-    }
-
-    async fn page(
-        &self,
-        start: &[u8],
-        end: &[u8],
-        limit: usize,
-        at: Option<Revision>,
-    ) -> Result<GetResponse, StoreError> {
-        let options = GetOptions::new()
-            .with_range(end)
-            .with_limit(limit as i64)
-            .with_revision(at.map_or(0, signed));
-        self.read(|mut kv| {
-            let (start, options) = (start.to_vec(), options.clone());
-            async move { kv.get(start, Some(options)).await }
-        })
-        .await
-    }
-
     fn key(&self, key: &str) -> String {
         [self.key_prefix.as_str(), key].concat()
     }
@@ -205,13 +154,7 @@ impl Store for EtcdStore {
 
     async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
         limits::check_prefix(prefix)?;
-        for _ in 1..LIST_ATTEMPTS {
-            match self.list_once(prefix).await {
-                Err(StoreError::Compacted { .. }) => {}
-                listing => return listing,
-            }
-        }
-        self.list_once(prefix).await
+        listing::list(self, prefix).await
     }
 
     async fn transact(&self, txn: Txn) -> Result<Outcome, StoreError> {
@@ -288,13 +231,6 @@ fn range_of(prefix: String) -> (Vec<u8>, Vec<u8>) {
         None => return (b"\0".to_vec(), b"\0".to_vec()),
     }
     (prefix.into_bytes(), end)
-}
-
-/// How many entries like those of `page` make a good next page.
-fn next_limit(page: &GetResponse) -> usize {
-    let sizes = page.kvs().iter().map(|found| found.key().len() + found.value().len());
-    let mean = (sizes.sum::<usize>() / page.kvs().len().max(1)).max(1);
-    (PAGE_AIM_BYTES / mean).clamp(1, MAX_PAGE_ENTRIES)
 }
 
 fn entry(key_prefix: &str, found: &KeyValue) -> Result<Entry, StoreError> {

@@ -8,3 +8,4 @@ mod etcd;
 mod histories;
 mod memory;
 mod server;
+mod tls;

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use store::{EtcdOptions, EtcdStore, StoreError};
+use store::{EtcdOptions, EtcdStore, EtcdTls, StoreError};
 use tempfile::TempDir;
 
 /// How long etcd may take to start.
@@ -16,18 +16,32 @@ pub struct EtcdServer {
     folder: TempDir,
     client_port: u16,
     peer_port: u16,
+    tls: Option<EtcdTls>,
     child: Child,
 }
 
 impl EtcdServer {
     /// Starts an empty one and waits until it answers.
     pub async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), None).await
+    }
+
+    /// Starts one that demands client certificates of the authority in `folder`, made by [`crate::tls`].
+    pub async fn start_with_tls(folder: TempDir, tls: EtcdTls) -> Self {
+        Self::start_in(folder, Some(tls)).await
+    }
+
+    async fn start_in(folder: TempDir, tls: Option<EtcdTls>) -> Self {
         let (client_port, peer_port) = (free_port(), free_port());
-        let child = spawn(&folder, client_port, peer_port);
-        let mut server = Self { folder, client_port, peer_port, child };
+        let child = spawn(&folder, client_port, peer_port, tls.is_some());
+        let mut server = Self { folder, client_port, peer_port, tls, child };
         server.wait_until_ready().await;
         server
+    }
+
+    /// Where clients connect.
+    pub fn endpoint(&self) -> String {
+        url(self.tls.is_some(), self.client_port)
     }
 
     /// Connects a store of its own to it.
@@ -43,7 +57,7 @@ impl EtcdServer {
 
     /// Starts it again on the same ports and folder.
     pub async fn restart(&mut self) {
-        self.child = spawn(&self.folder, self.client_port, self.peer_port);
+        self.child = spawn(&self.folder, self.client_port, self.peer_port, self.tls.is_some());
         self.wait_until_ready().await;
     }
 
@@ -56,8 +70,8 @@ impl EtcdServer {
 
     async fn try_connect(&self, key_prefix: &str) -> Result<EtcdStore, StoreError> {
         EtcdStore::connect(EtcdOptions {
-            endpoints: vec![url(self.client_port)],
-            tls: None,
+            endpoints: vec![self.endpoint()],
+            tls: self.tls.clone(),
             key_prefix: key_prefix.into(),
         })
         .await
@@ -83,17 +97,28 @@ impl Drop for EtcdServer {
     }
 }
 
-fn spawn(folder: &TempDir, client_port: u16, peer_port: u16) -> Child {
+fn spawn(folder: &TempDir, client_port: u16, peer_port: u16, has_tls: bool) -> Child {
     let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
-    let peers = format!("test={}", url(peer_port));
+    let peers = format!("test={}", url(false, peer_port));
+    let in_folder = |name: &str| folder.path().join(name).display().to_string();
+    let tls_args = match has_tls {
+        true => vec![
+            format!("--cert-file={}", in_folder("leaf.pem")),
+            format!("--key-file={}", in_folder("leaf.key")),
+            format!("--trusted-ca-file={}", in_folder("ca.pem")),
+            "--client-cert-auth".to_owned(),
+        ],
+        false => Vec::new(),
+    };
     Command::new("etcd")
+        .args(tls_args)
         .args(["--name", "test", "--initial-cluster", &peers])
         .arg("--data-dir")
         .arg(folder.path().join("data"))
-        .args(["--listen-client-urls", &url(client_port)])
-        .args(["--advertise-client-urls", &url(client_port)])
-        .args(["--listen-peer-urls", &url(peer_port)])
-        .args(["--initial-advertise-peer-urls", &url(peer_port)])
+        .args(["--listen-client-urls", &url(has_tls, client_port)])
+        .args(["--advertise-client-urls", &url(has_tls, client_port)])
+        .args(["--listen-peer-urls", &url(false, peer_port)])
+        .args(["--initial-advertise-peer-urls", &url(false, peer_port)])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
@@ -106,8 +131,9 @@ fn spawn(folder: &TempDir, client_port: u16, peer_port: u16) -> Child {
         })
 }
 
-fn url(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
+fn url(has_tls: bool, port: u16) -> String {
+    let scheme = if has_tls { "https" } else { "http" };
+    format!("{scheme}://127.0.0.1:{port}")
 }
 
 fn free_port() -> u16 {
