@@ -13,8 +13,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use etcd_client::{
-    Certificate, Client, Compare, CompareOp, ConnectOptions, GetOptions, GetResponse, Identity,
-    KeyValue, KvClient, TlsOptions, TxnOp, WatchClient,
+    Certificate, Client, Compare, CompareOp, ConnectOptions, Identity, KeyValue, KvClient,
+    TlsOptions, TxnOp, WatchClient,
 };
 
 use crate::{Entry, Guard, Listing, Op, Outcome, Revision, Store, StoreError, Txn, Watch, limits};

@@ -1,8 +1,10 @@
 //! A real etcd of one member on loopback, with its own ports and folder, ended with the test.
 
 use std::fs::File;
+use std::iter;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use store::{EtcdOptions, EtcdStore, EtcdTls, StoreError};
@@ -136,7 +138,12 @@ fn url(has_tls: bool, port: u16) -> String {
     format!("{scheme}://127.0.0.1:{port}")
 }
 
+/// A port below those the kernel gives to connections, and none twice, so that a killed server finds its own again.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    static TRIED: AtomicU16 = AtomicU16::new(0);
+    // Test programs at the same time start far from each other.
+    let first = 10_000 + (std::process::id() % 2_000) as u16 * 10;
+    let mut candidates = iter::repeat_with(|| first + TRIED.fetch_add(1, Ordering::Relaxed));
+    let free = candidates.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.expect("the ports do not end before one is free")
 }
