@@ -5,6 +5,7 @@
 //! routers. It never talks to Docker and never serves an app's traffic. Read `records` (what is
 //! stored), then `observe`, `plan` and `apply` (how the world follows), then `api`.
 
+pub mod plan;
 pub mod records;
 pub mod seal;
 pub mod view;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use model::name::{AppName, ProcessType, UnitId};
 use model::snapshot::Snapshot;
 use tokio::sync::watch;
+
+use crate::plan::Waiting;
 
 /// The state after the latest pass.
 #[derive(Debug, Clone, Default)]
@@ -19,18 +20,3 @@ pub struct View {
 
 /// The latest view; wakes on each new one.
 pub type ViewReceiver = watch::Receiver<View>;
-
-/// Something a planner wants and cannot have now, in words a user reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
-    /// Whose.
-    pub app: AppName,
-    /// Which type, if it is about one.
-    pub process: Option<ProcessType>,
-    /// Which unit, if it is about one.
-    pub unit: Option<UnitId>,
-    /// Stable: `no-room`, `no-node`, `starting`, `draining`.
-    pub code: &'static str,
-    /// The reason.
-    pub reason: String,
-}

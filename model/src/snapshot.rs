@@ -6,7 +6,8 @@ use crate::app::App;
 use crate::name::{AppName, Hostname, NodeName, ReleaseNumber, UnitId};
 use crate::node::Node;
 use crate::release::Release;
-use crate::route::{Certificate, Domain, RouterStatus};
+use crate::route::{Certificate, Domain, ROUTER_LOST_AFTER_MS, RouterStatus};
+use crate::time::Time;
 use crate::unit::{Unit, UnitStatus};
 
 /// Input of every planner. Desired state with the revision it was read at, and observed state.
@@ -28,11 +29,13 @@ pub struct Snapshot {
     pub statuses: BTreeMap<UnitId, UnitStatus>,
     /// Routers by node, as last heard.
     pub routers: BTreeMap<NodeName, RouterStatus>,
-    /// The version of the route table that routers were last given, by unit that left it:
-    /// a unit may stop once every live router serves from this version or a later one.
+    /// The version at which a unit left the route table: it may stop once every live router
+    /// serves from this version or a later one.
     pub left_routes_at: BTreeMap<UnitId, u64>,
     /// The version at which a unit entered the route table.
     pub entered_routes_at: BTreeMap<UnitId, u64>,
+    /// The version of the route table now.
+    pub table_version: u64,
 }
 
 /// A document and the store revision it was last modified at.
@@ -46,13 +49,23 @@ pub struct Versioned<T> {
 
 impl Snapshot {
     /// The units of one app.
-    pub fn units_of<'a>(&'a self, app: &'a AppName) -> impl Iterator<Item = &'a Versioned<Unit>> {
+    pub fn units_of<'s, 'n>(
+        &'s self,
+        app: &'n AppName,
+    ) -> impl Iterator<Item = &'s Versioned<Unit>> + use<'s, 'n> {
         self.units.values().filter(move |unit| unit.value.app == *app)
     }
 
     /// One release.
     pub fn release(&self, app: &AppName, number: ReleaseNumber) -> Option<&Release> {
         self.releases.get(&(app.clone(), number)).map(|release| &release.value)
+    }
+
+    /// Routers that are waited for.
+    pub fn live_routers(&self, now: Time) -> impl Iterator<Item = &RouterStatus> {
+        self.routers
+            .values()
+            .filter(move |router| now.since_ms(router.heard) < ROUTER_LOST_AFTER_MS)
     }
 
     /// Memory reserved on a node by all units that are not gone.

@@ -1,0 +1,89 @@
+//! What shall be done next, decided from a snapshot alone.
+//!
+//! Pure: same snapshot, same time, same ids in, same plan out. Imports only `model`. An action
+//! leaves no choice open and carries the revision it saw; `waiting` says what is wanted and cannot
+//! be had now, in words a user reads. A second pass over an unchanged world plans nothing.
+
+pub mod placement;
+pub mod rollout;
+
+use model::app::App;
+use model::name::{AppName, ProcessType, UnitId};
+use model::release::Release;
+use model::snapshot::{Snapshot, Versioned};
+use model::time::Time;
+use model::unit::Unit;
+
+use self::placement::Room;
+
+/// What one pass decided.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// To be applied, each by itself.
+    pub actions: Vec<Action>,
+    /// Wanted and not to be had now.
+    pub waiting: Vec<Waiting>,
+}
+
+/// One conditional write. Documents are given as they shall be, with the revision they were read at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// A new unit on a chosen node.
+    StartUnit(Unit),
+    /// A unit's desire moved forward.
+    MoveUnit(Versioned<Unit>),
+    /// A unit is gone; its document goes too.
+    ForgetUnit(Versioned<Unit>),
+    /// A rollout came to its end, well or not.
+    EndDeploy {
+        /// With `current`, `target` and `settled` as they shall be.
+        app: Box<Versioned<App>>,
+        /// With its final state.
+        release: Box<Versioned<Release>>,
+    },
+    /// A change without a release came to its end.
+    Settle(Versioned<App>),
+    /// A destroyed app has no units left: all it owns goes.
+    ForgetApp(Versioned<App>),
+}
+
+/// Something a planner wants and cannot have now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Whose.
+    pub app: AppName,
+    /// Which type, if it is about one.
+    pub process: Option<ProcessType>,
+    /// Which unit, if it is about one.
+    pub unit: Option<UnitId>,
+    /// Stable: `no-room`, `no-node`.
+    pub code: &'static str,
+    /// The reason, in words a user reads.
+    pub reason: String,
+}
+
+/// Settings the planners need.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Memory of a unit without a limit of its own.
+    pub default_memory_bytes: u64,
+}
+
+/// Makes unit ids. The only source of names in a plan, so that tests can repeat them.
+pub trait Ids {
+    /// A text that was never returned before and fits in a unit id.
+    fn next(&mut self) -> String;
+}
+
+/// Plans for the whole cluster.
+pub fn plan(snapshot: &Snapshot, rules: &Rules, now: Time, ids: &mut dyn Ids) -> Plan {
+    let mut plan = Plan::default();
+    let mut room = Room::of(snapshot, now);
+    for app in snapshot.apps.values() {
+        rollout::plan_app(
+            app,
+            &mut rollout::Pass { snapshot, rules, now, ids, room: &mut room, plan: &mut plan },
+        );
+    }
+    plan
+}
