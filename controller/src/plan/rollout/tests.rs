@@ -498,6 +498,46 @@ fn another_types_old_trouble_does_not_fail_a_scale() {
 }
 
 #[test]
+fn a_draining_unit_stops_only_when_no_router_reaches_it() {
+    let mut world = live(1);
+    world.scale("web", 0);
+    world.step();
+    let (id, unit) = world
+        .snapshot
+        .units
+        .first_key_value()
+        .map(|(id, unit)| (id.clone(), unit.clone()))
+        .unwrap();
+    assert!(matches!(unit.value.desired, Desired::Drain { .. }));
+    let mut stops_with = |version: u64, in_flight: u32| {
+        let draining = BTreeMap::from([(id.clone(), in_flight)]);
+        let status = RouterStatus { version, draining, heard: world.now };
+        world.snapshot.routers.insert("n1".parse().unwrap(), status);
+        !world.plan().actions.is_empty()
+    };
+    let left_at = 2;
+    assert!(!stops_with(left_at - 1, 0), "the router still sends requests to it");
+    assert!(!stops_with(left_at, 1), "a request is in flight to it");
+    assert!(stops_with(left_at, 0));
+}
+
+#[test]
+fn the_release_phase_is_not_repeated_for_an_image_that_served() {
+    let mut world = live(1);
+    world.deploy(&["web", "release"], Temper::Good);
+    world.settle();
+    let again = world.deploy(&["web", "release"], Temper::Good);
+    let served = world.snapshot.releases[&(name(), ReleaseNumber(2))].value.build.clone();
+    world.snapshot.releases.get_mut(&(name(), again)).unwrap().value.build = served;
+    for _ in 0..20 {
+        world.step();
+        let mut units = world.snapshot.units.values().map(|unit| &unit.value);
+        assert!(!units.any(|unit| unit.kind == UnitKind::ReleasePhase && unit.release == again));
+    }
+    assert_eq!(world.running(), [("web.1".to_owned(), 3)]);
+}
+
+#[test]
 fn a_destroyed_app_leaves_nothing() {
     let mut world = live(2);
     let now = world.now;
