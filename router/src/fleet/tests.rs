@@ -1,0 +1,123 @@
+//! Tables applied while requests are in flight.
+
+use model::route::AppRoute;
+
+use super::*;
+
+fn fleet() -> Fleet {
+    Fleet::new(Clock::system(), Signals::default(), "deis.apps.localhost".to_owned())
+}
+
+fn table(version: u64, units: &[(&str, &str)]) -> RouteTable {
+    let endpoint = |(unit, address): &(&str, &str)| Endpoint {
+        unit: unit.parse().unwrap(),
+        address: (*address).to_owned(),
+    };
+    let row = AppRoute {
+        app: "shop".parse().unwrap(),
+        hosts: vec!["shop.apps.localhost".parse().unwrap(), "*.apps.localhost".parse().unwrap()],
+        maintenance: false,
+        units: units.iter().map(endpoint).collect(),
+    };
+    RouteTable { version, apps: vec![row], certificates: Vec::new() }
+}
+
+const HOST: &str = "shop.apps.localhost";
+
+fn draining(fleet: &Fleet) -> Vec<(String, u32)> {
+    let status = fleet.status().unwrap();
+    status.draining.iter().map(|(unit, count)| (unit.to_string(), *count)).collect()
+}
+
+#[test]
+fn a_unit_that_left_drains_until_its_last_request_ends() {
+    let fleet = fleet();
+    assert!(fleet.status().is_none(), "nothing to tell before the first table");
+    fleet.apply(&table(1, &[("old", "h:1")]));
+    let claim = fleet.claim(HOST, &[]).unwrap();
+    fleet.apply(&table(2, &[("new", "h:2")]));
+    assert_eq!(draining(&fleet), [("old".to_owned(), 1)]);
+    for _ in 0..20 {
+        assert_eq!(fleet.claim(HOST, &[]).unwrap().unit().id.as_str(), "new");
+    }
+    drop(claim);
+    assert_eq!((draining(&fleet), fleet.version()), (vec![], Some(2)));
+}
+
+#[test]
+fn a_unit_that_comes_back_is_not_draining_and_keeps_its_count() {
+    let fleet = fleet();
+    fleet.apply(&table(1, &[("u1", "h:1")]));
+    let claim = fleet.claim(HOST, &[]).unwrap();
+    fleet.apply(&table(2, &[]));
+    assert_eq!(fleet.claim(HOST, &[]).err(), Some(NoUnit::NoneReady));
+    fleet.apply(&table(3, &[("u1", "h:1")]));
+    assert_eq!(draining(&fleet), []);
+    assert_eq!(fleet.claim(HOST, &[]).unwrap().unit().in_flight(), 2);
+    drop(claim);
+}
+
+#[test]
+fn a_unit_at_a_new_address_is_another_target_but_has_not_left() {
+    let fleet = fleet();
+    fleet.apply(&table(1, &[("u1", "h:1")]));
+    let _claim = fleet.claim(HOST, &[]).unwrap();
+    fleet.apply(&table(2, &[("u1", "h:2")]));
+    assert_eq!(draining(&fleet), []);
+    assert_eq!(fleet.claim(HOST, &[]).unwrap().unit().address, "h:2");
+}
+
+#[test]
+fn the_platforms_own_name_belongs_to_no_app() {
+    let fleet = fleet();
+    fleet.apply(&table(1, &[("u1", "h:1")]));
+    assert!(fleet.claim("other.apps.localhost", &[]).is_ok(), "the wildcard");
+    assert_eq!(fleet.claim("deis.apps.localhost", &[]).err(), Some(NoUnit::UnknownHost));
+    assert_eq!(fleet.claim("elsewhere.org", &[]).err(), Some(NoUnit::UnknownHost));
+}
+
+#[test]
+fn a_request_goes_to_each_unit_once() {
+    let fleet = fleet();
+    fleet.apply(&table(1, &[("u1", "h:1"), ("u2", "h:2")]));
+    let first = fleet.claim(HOST, &[]).unwrap().unit().clone();
+    let second = fleet.claim(HOST, std::slice::from_ref(&first)).unwrap().unit().clone();
+    assert_ne!(first.id, second.id);
+    assert_eq!(fleet.claim(HOST, &[first, second]).err(), Some(NoUnit::AllTried));
+}
+
+#[test]
+fn maintenance_comes_before_units() {
+    let fleet = fleet();
+    let mut table = table(1, &[]);
+    table.apps[0].maintenance = true;
+    fleet.apply(&table);
+    assert_eq!(fleet.claim(HOST, &[]).err(), Some(NoUnit::Maintenance));
+}
+
+/// Requests on several threads against changing tables: a request started after a version was told never goes to a unit
+/// that is not in it, and the count told for a left unit covers every request that did.
+#[test]
+fn after_a_version_was_told_only_its_units_are_chosen() {
+    let fleet = fleet();
+    fleet.apply(&table(0, &[("u0", "h:0")]));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                loop {
+                    let told = fleet.version().unwrap();
+                    let claim = fleet.claim(HOST, &[]).unwrap();
+                    let number: u64 = claim.unit().id.as_str()[1..].parse().unwrap();
+                    assert!(number >= told, "version {told} was told, but {number} was chosen");
+                    if told == 2_000 {
+                        return;
+                    }
+                }
+            });
+        }
+        for version in 1..=2_000 {
+            fleet.apply(&table(version, &[(&format!("u{version}"), "h:1")]));
+        }
+    });
+    assert_eq!(draining(&fleet), []);
+}

@@ -1,0 +1,154 @@
+//! A gateway that sends the tables it is given and remembers what it is told.
+
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::{Stream, StreamExt};
+use model::route::{RouteTable, RouterStatus};
+use proto::gateway::{
+    self as wire,
+    gateway_server::{Gateway, GatewayServer},
+};
+use service::{Identity, Stop};
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
+use tonic::{
+    Request, Response, Status,
+    transport::{Server, server::TcpIncoming},
+};
+
+/// The handle a test holds. Dropping it ends the gateway.
+pub struct FakeGateway {
+    pub address: SocketAddr,
+    pub tables: watch::Sender<RouteTable>,
+    reports: Arc<Mutex<Vec<RouterStatus>>>,
+    stop: Stop,
+}
+
+impl Drop for FakeGateway {
+    fn drop(&mut self) {
+        self.stop.set();
+    }
+}
+
+impl FakeGateway {
+    pub fn start(identity: &Identity) -> FakeGateway {
+        let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = incoming.local_addr().unwrap();
+        let (tables, reports, stop) =
+            (watch::Sender::new(RouteTable::default()), Arc::default(), Stop::new());
+        let service = Service { tables: tables.subscribe(), reports: Arc::clone(&reports) };
+        let server = Server::builder()
+            .tls_config(identity.server_tls())
+            .unwrap()
+            .add_service(GatewayServer::new(service));
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                served = server.serve_with_incoming(incoming) => served.unwrap(),
+                () = stopped.wait() => {}
+            }
+        });
+        FakeGateway { address, tables, reports, stop }
+    }
+
+    pub fn last_report(&self) -> Option<RouterStatus> {
+        self.reports.lock().unwrap().last().cloned()
+    }
+
+    /// Waits for a report that fits.
+    pub async fn report(&self, fits: impl Fn(&RouterStatus) -> bool) -> RouterStatus {
+        super::rig::eventually("a fitting report", Duration::from_secs(10), || {
+            self.last_report().filter(|report| fits(report))
+        })
+        .await
+    }
+}
+
+struct Service {
+    tables: watch::Receiver<RouteTable>,
+    reports: Arc<Mutex<Vec<RouterStatus>>>,
+}
+
+type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Gateway for Service {
+    type AssignmentsStream = Boxed<wire::AssignmentSet>;
+    type RoutesStream = Boxed<wire::RouteTable>;
+    type FinishBuildStream = Boxed<wire::DeployEvent>;
+
+    async fn routes(
+        &self,
+        request: Request<wire::RoutesRequest>,
+    ) -> Result<Response<Self::RoutesStream>, Status> {
+        service::peer(&request)?.require_role(&["router"])?;
+        let tables = WatchStream::new(self.tables.clone());
+        let json = |table| wire::RouteTable { table_json: serde_json::to_string(&table).unwrap() };
+        Ok(Response::new(Box::pin(tables.map(move |table| Ok(json(table))))))
+    }
+
+    async fn report_router(
+        &self,
+        request: Request<wire::RouterReport>,
+    ) -> Result<Response<wire::ReportAnswer>, Status> {
+        service::peer(&request)?.require_role(&["router"])?;
+        let report = request.into_inner();
+        assert_eq!(report.node, "n1");
+        self.reports.lock().unwrap().push(serde_json::from_str(&report.status_json).unwrap());
+        Ok(Response::new(wire::ReportAnswer {}))
+    }
+
+    async fn assignments(
+        &self,
+        _: Request<wire::AssignmentsRequest>,
+    ) -> Result<Response<Self::AssignmentsStream>, Status> {
+        Err(Status::unimplemented("no router asks this"))
+    }
+
+    async fn report_node(
+        &self,
+        _: Request<wire::NodeReport>,
+    ) -> Result<Response<wire::ReportAnswer>, Status> {
+        Err(Status::unimplemented("no router asks this"))
+    }
+
+    async fn identify(
+        &self,
+        _: Request<wire::IdentifyRequest>,
+    ) -> Result<Response<wire::IdentifyAnswer>, Status> {
+        Err(Status::unimplemented("no router asks this"))
+    }
+
+    async fn begin_build(
+        &self,
+        _: Request<wire::BeginBuildRequest>,
+    ) -> Result<Response<wire::BeginBuildAnswer>, Status> {
+        Err(Status::unimplemented("no router asks this"))
+    }
+
+    async fn keep_build(
+        &self,
+        _: Request<wire::BuildRef>,
+    ) -> Result<Response<wire::Empty>, Status> {
+        Err(Status::unimplemented("no router asks this"))
+    }
+
+    async fn abandon_build(
+        &self,
+        _: Request<wire::BuildRef>,
+    ) -> Result<Response<wire::Empty>, Status> {
+        Err(Status::unimplemented("no router asks this"))
+    }
+
+    async fn finish_build(
+        &self,
+        _: Request<wire::FinishBuildRequest>,
+    ) -> Result<Response<Self::FinishBuildStream>, Status> {
+        Err(Status::unimplemented("no router asks this"))
+    }
+}

@@ -1,0 +1,13 @@
+//! The router over real sockets: a fake gateway with real mutual TLS before it, small servers as units behind it.
+
+mod client;
+mod connections;
+mod drain;
+mod gateway;
+mod heads;
+mod retries;
+mod rig;
+mod routing;
+mod streams;
+mod tls;
+mod unit;

@@ -1,0 +1,114 @@
+//! Which app a host name leads to, and what is said when it leads nowhere.
+
+use http::StatusCode;
+use model::route::RouteTable;
+
+use super::{
+    client::{self, SHOP, get, request},
+    rig::{self, Rig, app, eventually},
+    unit::Unit,
+};
+
+#[tokio::test]
+async fn host_names_lead_to_their_apps() {
+    let rig = Rig::start().await;
+    let (shop, blog, all) =
+        (Unit::saying("shop").await, Unit::saying("blog").await, Unit::saying("all").await);
+    let apps = vec![
+        app("shop", &[SHOP, "www.example.com"], &[shop.address]),
+        app("blog", &["blog.apps.localhost"], &[blog.address]),
+        app("all", &["*.example.com", "*.apps.localhost"], &[all.address]),
+    ];
+    rig.apply(RouteTable { version: 3, apps, certificates: Vec::new() }).await;
+    for (host, expected) in [
+        (SHOP, "shop"),
+        ("SHOP.Apps.LocalHost:8080", "shop"),
+        ("shop.apps.localhost.", "shop"),
+        ("www.example.com", "shop"),
+        ("api.example.com", "all"),
+        ("blog.apps.localhost", "blog"),
+        ("new.apps.localhost", "all"),
+    ] {
+        let answer = get(rig.router.http, host, "/").await;
+        assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, expected), "{host}");
+    }
+    for unknown in
+        ["example.com", "a.b.example.com", "deis.apps.localhost", "localhost", "[::1]:80"]
+    {
+        let answer = get(rig.router.http, unknown, "/").await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{unknown}");
+        assert!(answer.text.contains("No app answers to this name"), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn an_app_without_units_is_unavailable_and_one_in_maintenance_says_so() {
+    let rig = Rig::start().await;
+    rig.serve(&[]).await;
+    let answer = get(rig.router.http, SHOP, "/").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers.contains_key("retry-after") && answer.text.contains("not running"));
+
+    let unit = Unit::saying("up").await;
+    let mut table = rig::shop(9, &[unit.address]);
+    table.apps[0].maintenance = true;
+    rig.apply(table).await;
+    let mut asking = request("GET", SHOP, "/", "");
+    asking.headers_mut().insert("accept", "application/json".parse().unwrap());
+    let mut client = client::Client::connect(rig.router.http).await;
+    let answer = client::whole(client.send(asking).await.unwrap()).await.unwrap();
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let json: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
+    assert_eq!(json["code"], "maintenance");
+    assert_eq!(json["request_id"], answer.headers["x-request-id"].to_str().unwrap());
+}
+
+#[tokio::test]
+async fn a_restarted_router_serves_from_its_disk_without_a_gateway() {
+    let mut rig = Rig::start().await;
+    let unit = Unit::saying("still here").await;
+    rig.serve(&[unit.address]).await;
+    let path = rig.folder.path().join("router/table.json");
+    eventually("the kept table", std::time::Duration::from_secs(10), || {
+        let text = std::fs::read_to_string(&path).ok()?;
+        text.contains("unit-").then_some(())
+    })
+    .await;
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "it holds private keys");
+
+    rig.router.stop.set();
+    rig.router.ended.take().unwrap().await.unwrap().unwrap();
+    let nobody = rig::closed_port();
+    let again = rig::start(rig::config(rig.folder.path(), nobody));
+    assert_eq!(get(again.http, SHOP, "/").await.text, "still here");
+}
+
+#[tokio::test]
+async fn without_any_table_the_router_is_alive_but_not_well() {
+    let rig = Rig::with(|config| config.gateway = rig::closed_port().to_string()).await;
+    assert_eq!(get(rig.router.admin, "localhost", "/__lbheartbeat__").await.status, StatusCode::OK);
+    let unwell = get(rig.router.admin, "localhost", "/__heartbeat__").await;
+    assert_eq!(unwell.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(unwell.text.contains("no route table yet"), "{}", unwell.text);
+    assert_eq!(get(rig.router.http, SHOP, "/").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn answers_and_the_table_are_counted() {
+    let rig = Rig::start().await;
+    let unit = Unit::saying("ok").await;
+    rig.serve(&[unit.address]).await;
+    get(rig.router.http, SHOP, "/").await;
+    get(rig.router.http, "nobody.example", "/").await;
+    let metrics = get(rig.router.admin, "localhost", "/metrics").await.text;
+    for line in [
+        "router_answers_2xx_total 1",
+        "router_answers_4xx_total 1",
+        "router_in_flight 0",
+        "router_table_version 1",
+    ] {
+        assert!(metrics.contains(&format!("\n{line}\n")), "{line} in {metrics}");
+    }
+}
