@@ -157,6 +157,38 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
         Ok(Issued { cert_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
+
+    /// Signs a certificate for a server that users reach: it proves names (one may start with `*.`) and addresses,
+    /// but no role, so no part takes its holder for a peer.
+    pub fn issue_server(
+        &self,
+        names: &[String],
+        ips: &[IpAddr],
+        valid_days: u32,
+    ) -> Result<Issued, AuthorityError> {
+        let failed =
+            |cause| AuthorityError::Certificate { action: "issue server certificate", cause };
+        let now = SystemTime::now();
+        let mut params = CertificateParams::default();
+        params.not_before = (now - CLOCK_SKEW).into();
+        params.not_after = (now + DAY * valid_days).into();
+        params.distinguished_name = named("Trireme server");
+        for name in names {
+            let refused = || AuthorityError::Name { what: "DNS name", name: name.clone() };
+            if !is_public_name(name.strip_prefix("*.").unwrap_or(name)) {
+                return Err(refused());
+            }
+            let name = Ia5String::try_from(name.as_str()).map_err(|_| refused())?;
+            params.subject_alt_names.push(SanType::DnsName(name));
+        }
+        params.subject_alt_names.extend(ips.iter().copied().map(SanType::IpAddress));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().map_err(failed)?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
+        Ok(Issued { cert_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    }
 }
 
 impl Issued {
@@ -197,14 +229,18 @@ fn alternative_names(subject: &Subject<'_>) -> Result<Vec<SanType>, AuthorityErr
         SanType::DnsName(ia5("role", server_name(subject.role))?),
     ];
     for dns in &subject.dns {
-        // Clients tell a server's role by such a name; an extra one would let a part pose as another.
-        if !is_name(dns) || *dns == "trireme.internal" || dns.ends_with(".trireme.internal") {
+        if !is_public_name(dns) {
             return Err(refused("DNS name", dns));
         }
         names.push(SanType::DnsName(ia5("DNS name", dns.clone())?));
     }
     names.extend(subject.ips.iter().copied().map(SanType::IpAddress));
     Ok(names)
+}
+
+/// Clients tell a server's role by its name below `trireme.internal`; one given freely would let a part pose as another.
+fn is_public_name(name: &str) -> bool {
+    is_name(name) && name != "trireme.internal" && !name.ends_with(".trireme.internal")
 }
 
 fn named(common_name: &str) -> DistinguishedName {

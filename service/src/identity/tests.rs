@@ -299,3 +299,19 @@ fn names_that_could_deceive_are_not_certified() {
     }
     assert!(!refused(&Subject { dns: vec!["n1.example.org".to_owned()], ..subject("agent") }));
 }
+
+#[test]
+fn a_server_certificate_proves_names_but_no_role() {
+    let cluster = Cluster::new();
+    let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let issued = cluster
+        .authority
+        .issue_server(&names(&["apps.example", "*.apps.example"]), &[[127, 0, 0, 1].into()], 30)
+        .unwrap();
+    let certificate = CertificateDer::from_pem_slice(issued.cert_pem.as_bytes()).unwrap();
+    assert_eq!(Peer::from_certificate(&certificate), None);
+    for refused in ["agent.trireme.internal", "*.trireme.internal", "*", "*.*.a", "A b"] {
+        let result = cluster.authority.issue_server(&names(&[refused]), &[], 30);
+        assert!(matches!(result, Err(AuthorityError::Name { .. })), "{refused}");
+    }
+}
