@@ -1,1 +1,168 @@
-//! To be written.
+//! The node's image registry: the OCI distribution protocol on a loopback address, over a plain folder of blobs.
+//!
+//! In comes what Docker and the builder push; out goes what the node's Docker Engine pulls; the controller says through
+//! gRPC which images stay. It knows no app and no release, and never calls another part. An answer of 201 means that
+//! the content is verified and synced. Read `request.rs` first (what may be asked), then `answer.rs`, then `registry.rs`.
+
+mod name;
+mod range;
+mod refusal;
+mod request;
+
+mod answer;
+mod body;
+mod control;
+mod serve;
+
+mod blobs;
+mod manifest;
+mod registry;
+mod repositories;
+mod retain;
+mod uploads;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use service::{Admin, Clock, Identity, Settings, Size, Stop, Tasks, durable};
+use tokio::{net::TcpListener, task::spawn_blocking, time::interval};
+use tonic::transport::{Server, server::TcpIncoming};
+
+use crate::{answer::Answers, control::Control, registry::Registry};
+
+const PROGRAM: &str = "registry-proxy";
+/// How often expired uploads are looked for.
+const EXPIRY_PERIOD: Duration = Duration::from_secs(60);
+
+/// The registry's settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where all programs keep their files.
+    pub data_dir: PathBuf,
+    /// The OCI address; always loopback, because it has no authentication.
+    pub listen: SocketAddr,
+    /// The gRPC address.
+    pub control_listen: SocketAddr,
+    /// The admin endpoint.
+    pub admin_listen: SocketAddr,
+    /// Uploads are refused while the disk has less than this free.
+    pub min_free: Size,
+}
+
+impl Config {
+    /// Reads them.
+    pub fn read(settings: &mut Settings) -> Config {
+        let config = Config {
+            data_dir: settings.get(
+                "cluster.data_dir",
+                "/var/lib/trireme",
+                "Folder in which every program keeps its files.",
+            ),
+            listen: settings.get(
+                "listen",
+                "127.0.0.1:5000",
+                "Address of the image registry; loopback only, because it has no authentication.",
+            ),
+            control_listen: settings.get(
+                "control_listen",
+                "127.0.0.1:7403",
+                "Address of the retention service (mutual TLS).",
+            ),
+            admin_listen: settings.get(
+                "admin_listen",
+                "127.0.0.1:7413",
+                "Address of the health, version and metrics endpoint.",
+            ),
+            min_free: settings.get(
+                "min_free",
+                "1G",
+                "Uploads are refused while the disk has less than this free.",
+            ),
+        };
+        if !config.listen.ip().is_loopback() {
+            settings.problem(format!(
+                "`listen` is {}: the registry has no authentication and listens on loopback addresses only",
+                config.listen
+            ));
+        }
+        config
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.data_dir.join(PROGRAM)
+    }
+}
+
+/// Runs the registry until `stop`.
+pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
+    let identity = Identity::load(&config.data_dir.join("identity").join(PROGRAM))
+        .context("load the identity")?;
+    let registry = spawn_blocking({
+        let config = config.clone();
+        move || open(&config)
+    });
+    let registry = registry.await.context("open the registry")??;
+
+    let oci = listen("registry", config.listen).await?;
+    let control = listen("retention service", config.control_listen).await?;
+    let admin_listener = listen("admin endpoint", config.admin_listen).await?;
+
+    let admin = Admin::new(PROGRAM);
+    watch_state(&admin, &registry);
+    let answers = Answers::new(registry.clone(), admin.metrics());
+
+    let tasks = Tasks::new(stop.clone());
+    tasks.spawn("registry", serve::serve(oci, answers, stop.clone()));
+    tasks.spawn("retention", {
+        let (stop, registry) = (stop.clone(), registry.clone());
+        async move {
+            Server::builder()
+                .tls_config(identity.server_tls())?
+                .add_service(Control::service(registry))
+                .serve_with_incoming_shutdown(TcpIncoming::from(control), async move {
+                    stop.wait().await;
+                })
+                .await
+        }
+    });
+    tasks.spawn("expiry", expire(registry, stop.clone()));
+    tasks.spawn("admin", admin.serve(admin_listener, stop.clone()));
+    tasks.finish().await?;
+    Ok(())
+}
+
+fn open(config: &Config) -> anyhow::Result<Arc<Registry>> {
+    let folder = config.folder();
+    durable::create_private_dir(&folder)?;
+    let registry = Registry::open(&folder, config.min_free.0, Clock::system())
+        .with_context(|| format!("open the registry in `{}`", folder.display()))?;
+    Ok(Arc::new(registry))
+}
+
+async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+    tracing::info!(what, address = %listener.local_addr()?, "listening");
+    Ok(listener)
+}
+
+fn watch_state(admin: &Admin, registry: &Arc<Registry>) {
+    let floor = registry.floor.clone();
+    admin.check("disk", move || floor.check().map_err(|refusal| refusal.message));
+}
+
+/// Forgets uploads that nobody continues.
+async fn expire(registry: Arc<Registry>, stop: Stop) {
+    let mut ticks = interval(EXPIRY_PERIOD);
+    loop {
+        tokio::select! {
+            () = stop.wait() => return,
+            _ = ticks.tick() => {}
+        }
+        let registry = registry.clone();
+        let expired = spawn_blocking(move || registry.uploads.expire());
+        if let Ok(count @ 1..) = expired.await {
+            tracing::info!(count, "uploads expired");
+        }
+    }
+}
