@@ -5,7 +5,9 @@
 //! routers. It never talks to Docker and never serves an app's traffic. Read `records` (what is
 //! stored), then `observe`, `plan` and `apply` (how the world follows), then `api`.
 
+pub mod logs;
 pub mod plan;
+pub mod platform;
 pub mod records;
 pub mod seal;
 pub mod view;
@@ -14,6 +16,8 @@ use std::sync::Arc;
 
 use service::{Clock, Identity, Wake};
 
+use crate::logs::Logs;
+use crate::platform::Platform;
 use crate::records::Records;
 use crate::seal::Seal;
 use crate::view::ViewReceiver;
@@ -33,4 +37,8 @@ pub struct Context {
     pub clock: Clock,
     /// This controller's own certificate, for calls to agents, loggers and registries.
     pub identity: Identity,
+    /// Names, doors and defaults of this platform.
+    pub platform: Arc<Platform>,
+    /// The app's logs: read, said to, forgotten.
+    pub logs: Logs,
 }
