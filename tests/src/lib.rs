@@ -1,1 +1,26 @@
-//! To be written.
+//! A whole cluster for end-to-end tests: the real binaries, real Docker, git, ssh and curl.
+//!
+//! [`Cluster`] brings one up in a folder and on ports of its own and takes it down again;
+//! [`Person`] is somebody with an account who uses `paasctl` and `git`; [`Load`] is steady traffic
+//! that counts what fails. Nothing here knows how the parts work inside.
+
+pub mod cluster;
+pub mod command;
+pub mod load;
+pub mod person;
+pub mod repository;
+pub mod wait;
+
+pub use cluster::Cluster;
+pub use command::{Output, program, rows, run};
+pub use load::Load;
+pub use person::Person;
+pub use repository::Repository;
+pub use wait::until;
+
+/// Says which step of a story begins, so that a failing log reads as one.
+pub fn step(text: &str) {
+    use std::io::Write;
+    let line = format!("== {text}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("standard error takes the step's name");
+}

@@ -1,0 +1,138 @@
+//! One cluster on this machine, in a folder and on ports of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::command::{Output, program, run};
+
+/// A running cluster. Dropping it stops and wipes it.
+pub struct Cluster {
+    /// Its name: its node, and part of its domain.
+    pub name: String,
+    /// The first of its hundred ports.
+    pub port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// Brings one up. `port` is the first of a hundred ports that nothing else uses.
+    #[track_caller]
+    pub fn up(name: &str, port: u16) -> Cluster {
+        let folder =
+            tempfile::Builder::new().prefix("tri-").tempdir().expect("/tmp takes a folder");
+        let cluster = Cluster { name: name.to_owned(), port, folder };
+        cluster.start().ok();
+        cluster
+    }
+
+    /// `clusterctl up`, as the first time or again.
+    pub fn start(&self) -> Output {
+        let mut command =
+            self.clusterctl(&["up", "--node", &self.name, "--domain", &self.domain()]);
+        command.arg("--ca-out").arg(self.ca_file());
+        let ports = [
+            ("--http-port", self.http_port()),
+            ("--https-port", self.https_port()),
+            ("--ssh-port", self.port + 2),
+            ("--api-port", self.port + 3),
+            ("--registry-port", self.port + 4),
+            ("--base-port", self.port + 10),
+        ];
+        for (flag, port) in ports {
+            command.arg(flag).arg(port.to_string());
+        }
+        run(&mut command)
+    }
+
+    /// `clusterctl ARGUMENTS` for this cluster.
+    pub fn clusterctl(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("clusterctl"));
+        command.args(arguments).arg("--data").arg(self.data());
+        command
+    }
+
+    /// Where it keeps everything.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// A folder for what tests need beside it.
+    pub fn scratch(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The certificate authority to trust.
+    pub fn ca_file(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    /// Apps answer below it.
+    pub fn domain(&self) -> String {
+        format!("{}.localhost", self.name)
+    }
+
+    /// Where `paasctl` finds the API.
+    pub fn api(&self) -> String {
+        format!("https://deis.{}:{}", self.domain(), self.port + 3)
+    }
+
+    /// The router's HTTP port.
+    pub fn http_port(&self) -> u16 {
+        self.port
+    }
+
+    /// The router's HTTPS port.
+    pub fn https_port(&self) -> u16 {
+        self.port + 1
+    }
+
+    /// What `curl` gets from an app over HTTP: status and body.
+    pub fn get(&self, host: &str, path: &str) -> (u16, String) {
+        self.curl(&[&format!("http://{host}:{}{path}", self.http_port())])
+    }
+
+    /// What `curl` gets with any arguments, names resolved to this machine: status and body.
+    pub fn curl(&self, arguments: &[&str]) -> (u16, String) {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--max-time", "60", "-w", "\n%{http_code}"]);
+        command.arg("--cacert").arg(self.ca_file());
+        command.args(["--connect-to", "::127.0.0.1:"]);
+        command.args(arguments);
+        let output = run(&mut command);
+        let (body, code) = output.stdout.rsplit_once('\n').unwrap_or(("", &output.stdout));
+        (code.trim().parse().unwrap_or(0), body.to_owned())
+    }
+
+    /// The programs as `clusterctl status --json` tells them.
+    pub fn status(&self) -> serde_json::Value {
+        run(&mut self.clusterctl(&["status", "--json"])).json()
+    }
+
+    /// The process id of a program, when it runs.
+    pub fn pid(&self, program: &str) -> Option<u32> {
+        let status = self.status();
+        let programs = status["programs"].as_array()?;
+        let found = programs.iter().find(|entry| entry["name"] == program)?;
+        found["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
+    }
+
+    /// Kills a program as a crash would, and says which process it was.
+    #[track_caller]
+    pub fn kill(&self, program: &str) -> u32 {
+        let pid = self.pid(program).unwrap_or_else(|| panic!("{program} runs: {}", self.status()));
+        run(Command::new("kill").args(["-KILL", &pid.to_string()])).ok();
+        pid
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let output = run(&mut self.clusterctl(&["down", "--wipe", "--confirm", &self.name]));
+        if output.code != Some(0) && !std::thread::panicking() {
+            panic!("the cluster could not be taken down: {output:#?}");
+        }
+        if std::thread::panicking() {
+            crate::step(&format!("down: {output:?}"));
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Somebody with an account, a key and the command line.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::cluster::Cluster;
+use crate::command::{Output, program, run, run_with_input};
+
+/// A user of a cluster.
+pub struct Person<'a> {
+    cluster: &'a Cluster,
+    /// Name.
+    pub name: String,
+    home: PathBuf,
+}
+
+/// Everybody's password.
+pub const PASSWORD: &str = "correct horse battery";
+
+impl<'a> Person<'a> {
+    /// Somebody without an account yet.
+    pub fn new(cluster: &'a Cluster, name: &str) -> Person<'a> {
+        let home = cluster.scratch().join(name);
+        std::fs::create_dir_all(&home).expect("the scratch folder takes a home");
+        Person { cluster, name: name.to_owned(), home }
+    }
+
+    /// Registers, and adds a new key.
+    #[track_caller]
+    pub fn registered(cluster: &'a Cluster, name: &str) -> Person<'a> {
+        let person = Person::new(cluster, name);
+        person.register().ok();
+        person.add_key();
+        person
+    }
+
+    /// `paasctl register`.
+    pub fn register(&self) -> Output {
+        let email = format!("{}@example.com", self.name);
+        let mut command = self.paasctl(&["register", &self.cluster.api()]);
+        command.args(["--username", &self.name, "--password", PASSWORD, "--email", &email]);
+        run(command.arg("--ca-file").arg(self.cluster.ca_file()))
+    }
+
+    /// `ssh-keygen` and `paasctl keys:add`.
+    #[track_caller]
+    pub fn add_key(&self) {
+        let comment = format!("{}@laptop", self.name);
+        let mut keygen = Command::new("ssh-keygen");
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", &comment, "-f"]).arg(self.key());
+        run(&mut keygen).ok();
+        run(self.paasctl(&["keys:add"]).arg(self.key().with_extension("pub"))).ok();
+    }
+
+    /// The private key.
+    pub fn key(&self) -> PathBuf {
+        self.home.join("id_ed25519")
+    }
+
+    /// `paasctl ARGUMENTS` as this person.
+    pub fn paasctl(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("paasctl"));
+        command.args(arguments).current_dir(&self.home).env("TRIREME_HOME", &self.home);
+        command.env_remove("TRIREME_APP");
+        command
+    }
+
+    /// Runs `paasctl ARGUMENTS`.
+    pub fn does(&self, arguments: &[&str]) -> Output {
+        run(&mut self.paasctl(arguments))
+    }
+
+    /// Runs `paasctl ARGUMENTS` with input.
+    pub fn does_with_input(&self, arguments: &[&str], input: &[u8]) -> Output {
+        run_with_input(&mut self.paasctl(arguments), input)
+    }
+
+    /// What `git` needs to push with this person's key.
+    pub fn ssh_command(&self) -> String {
+        format!(
+            "ssh -F none -i {} -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={}",
+            self.key().display(),
+            self.home.join("known_hosts").display()
+        )
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &'a Cluster {
+        self.cluster
+    }
+
+    /// The home folder.
+    pub fn home(&self) -> &PathBuf {
+        &self.home
+    }
+}

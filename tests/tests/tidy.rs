@@ -1,0 +1,104 @@
+//! House rules that a machine can check: headers, layers, purity of plans, documents that are true.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root").to_owned()
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("folders can be listed") {
+        let path = entry.expect("entries can be read").path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            rust_files(&path, found);
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn all_rust_files() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    rust_files(&root(), &mut found);
+    assert!(found.len() > 50, "the walk finds the project: {}", found.len());
+    let named = found.into_iter().map(|path| {
+        let name = path.strip_prefix(root()).expect("files lie in the root").display().to_string();
+        (name, std::fs::read_to_string(path).expect("files can be read"))
+    });
+    named.collect()
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let bad: Vec<String> = all_rust_files()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//!"))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(bad, Vec::<String>::new());
+}
+
+#[test]
+fn plans_import_only_the_model() {
+    for (name, text) in all_rust_files() {
+        if !name.starts_with("controller/src/plan") || name.ends_with("tests.rs") {
+            continue;
+        }
+        let production = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for word in ["tokio", "store::", "proto::", "service::", "std::time", "rand::", "tracing"] {
+            assert!(!production.contains(word), "{name} mentions `{word}`");
+        }
+    }
+}
+
+#[test]
+fn arrows_point_one_way() {
+    let allowed: [(&str, &[&str]); 10] = [
+        ("model", &[]),
+        ("store", &[]),
+        ("service", &[]),
+        ("proto", &["model"]),
+        ("agent", &["model", "proto", "service"]),
+        ("builder", &["model", "proto", "service"]),
+        ("registry-proxy", &["model", "proto", "service"]),
+        ("router", &["model", "proto", "service"]),
+        ("logger", &["model", "proto", "service"]),
+        ("cli", &["model", "proto", "service"]),
+    ];
+    let ours: BTreeSet<&str> =
+        allowed.iter().map(|(name, _)| *name).chain(["controller", "tests"]).collect();
+    for (name, may) in allowed {
+        let manifest = std::fs::read_to_string(root().join(name).join("Cargo.toml"))
+            .expect("crates have manifests");
+        let production = manifest.split("[dev-dependencies]").next().unwrap_or_default();
+        for line in production.lines() {
+            let Some((dependency, _)) = line.split_once(".workspace") else { continue };
+            let crosses = ours.contains(dependency) && !may.contains(&dependency);
+            assert!(!crosses, "{name} depends on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn no_file_hides_a_second_noun() {
+    for (name, text) in all_rust_files() {
+        let production = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let lines = production.lines().count();
+        let is_list = name == "proto/src/api.rs";
+        assert!(lines <= 500 || is_list, "{name} has {lines} lines without its tests");
+    }
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    for (name, text) in all_rust_files() {
+        if name == "tests/tests/tidy.rs" {
+            continue;
+        }
+        for word in ["todo!(", "unimplemented!(", "dbg!(", "FIXME", "TODO", "#[ignore"] {
+            assert!(!text.contains(word), "{name} has `{word}`");
+        }
+    }
+}
