@@ -1,13 +1,13 @@
 //! A small world in which plans come true: an agent, a router and a clock, stepped by hand.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::app::Deploy;
-use model::name::{AppName, UnitId};
+use model::app::{Deploy, Scale};
+use model::name::{AppName, ReleaseNumber, UnitId};
 use model::node::Node;
 use model::release::Build;
 use model::route::RouterStatus;
-use model::unit::Trouble;
+use model::unit::{Trouble, UnitStatus};
 use proptest::prelude::*;
 
 use super::*;

@@ -1,0 +1,82 @@
+//! The release phase: a command that runs once on each new image, before any unit follows it.
+
+use model::app::{App, Outcome};
+use model::name::{ProcessType, ReleaseNumber};
+use model::release::{Release, ReleaseState};
+use model::unit::{Desired, Phase, UnitKind};
+
+use super::Pass;
+use super::verdict::{ROOM_PATIENCE_MS, no_room};
+
+/// How long a release phase may take.
+const RELEASE_PHASE_LIMIT_MS: u64 = 600_000;
+
+/// Whether the units may follow the release yet.
+pub(super) enum Gate {
+    Open,
+    Closed,
+    Failed(Outcome),
+}
+
+impl Pass<'_> {
+    /// Runs the release phase of a new image once, and stops what is left of other ones.
+    pub(super) fn release_phase(&mut self, app: &App, release: Option<&Release>) -> Gate {
+        let target = app.target.as_ref().map(|deploy| deploy.release);
+        let mut mine = None;
+        for unit in self.snapshot.units_of(&app.name) {
+            if unit.value.kind != UnitKind::ReleasePhase {
+                continue;
+            }
+            if Some(unit.value.release) == target {
+                mine = Some(unit);
+            } else if !matches!(unit.value.desired, Desired::Stop { .. }) {
+                self.move_to(unit, Desired::Stop { since: self.now });
+            }
+        }
+        let (Some(_), Some(release)) = (target, release) else { return Gate::Open };
+        if release.command(&ProcessType::release()).is_none() || self.image_has_succeeded(release) {
+            return Gate::Open;
+        }
+        let Some(unit) = mine else {
+            self.start(app, release, ProcessType::release(), 1, 0, UnitKind::ReleasePhase);
+            return self.gate_without_room(app);
+        };
+        let Some(status) = self.snapshot.statuses.get(&unit.value.id) else { return Gate::Closed };
+        match (status.phase, &status.trouble) {
+            (Phase::Finished, None) => Gate::Open,
+            (Phase::Finished, Some(trouble)) => {
+                let reason = format!("the release phase {}", trouble.reason);
+                Gate::Failed(release_failed(reason, trouble.last_lines.clone()))
+            }
+            _ if self.now.since_ms(unit.value.created) >= RELEASE_PHASE_LIMIT_MS => {
+                let minutes = RELEASE_PHASE_LIMIT_MS / 60_000;
+                let reason = format!("the release phase had not ended after {minutes} minutes");
+                Gate::Failed(release_failed(reason, Vec::new()))
+            }
+            _ => Gate::Closed,
+        }
+    }
+
+    fn gate_without_room(&self, app: &App) -> Gate {
+        let waited = app.target.as_ref().map_or(0, |deploy| self.now.since_ms(deploy.started));
+        match self.plan.waiting.iter().rfind(|waiting| waiting.app == app.name) {
+            Some(waiting) if waited >= ROOM_PATIENCE_MS => Gate::Failed(no_room(&waiting.reason)),
+            _ => Gate::Closed,
+        }
+    }
+
+    fn image_has_succeeded(&self, release: &Release) -> bool {
+        let image = release.build.as_ref().map(|build| &build.image);
+        let from = (release.app.clone(), ReleaseNumber(0));
+        let of_app =
+            self.snapshot.releases.range(from..).take_while(|(key, _)| key.0 == release.app);
+        of_app.map(|(_, other)| &other.value).any(|other| {
+            other.state == ReleaseState::Succeeded
+                && other.build.as_ref().map(|build| &build.image) == image
+        })
+    }
+}
+
+fn release_failed(reason: String, last_lines: Vec<String>) -> Outcome {
+    Outcome::Failed { code: "release-failed".to_owned(), reason, last_lines }
+}
