@@ -142,13 +142,17 @@ pub struct Exchange {
     pub claim: Claim,
     /// The connection to it.
     pub connection: Connection,
+    /// The unit said that it keeps the connection open.
+    pub is_kept: bool,
     /// Tells when the connection became idle.
     pub clock: Clock,
 }
 
 impl Exchange {
     fn end(self) {
-        self.claim.unit().pool.put(self.connection, self.clock.monotonic());
+        if self.is_kept {
+            self.claim.unit().pool.put(self.connection, self.clock.monotonic());
+        }
     }
 }
 

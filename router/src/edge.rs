@@ -71,8 +71,6 @@ impl Edge {
     pub async fn serve(self: Arc<Edge>, listener: TcpListener, tls: Option<TlsAcceptor>) {
         let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
         loop {
-            let slot =
-                self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
             let accepted = tokio::select! {
                 () = self.stop.wait() => return,
                 accepted = listener.accept() => accepted,
@@ -84,6 +82,10 @@ impl Edge {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
+            };
+            let slot = tokio::select! {
+                () = self.stop.wait() => return,
+                slot = self.slots.clone().acquire_owned() => slot.expect("the semaphore is never closed"),
             };
             let origin = Origin { client: client.ip(), is_secure: tls.is_some(), port };
             let (edge, tls) = (self.clone(), tls.clone());

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, net::IpAddr};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, request,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header, request,
     uri::Authority,
 };
 
@@ -107,6 +107,11 @@ pub fn to_unit(
     head.headers.insert(REQUEST_ID, id.clone());
     head.uri = origin_form(&head.uri);
     head.version = Version::HTTP_11;
+}
+
+/// Whether a unit keeps the connection of this answer open for another request.
+pub fn is_kept<B>(answer: &Response<B>) -> bool {
+    answer.version() == Version::HTTP_11 && !lists(answer.headers(), "close")
 }
 
 /// Makes a unit's answer head the one a client gets.

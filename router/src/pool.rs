@@ -1,7 +1,10 @@
 //! Idle connections to one unit, and the rule that says which of them a request may use.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,7 +30,12 @@ pub enum Sending {
 
 /// The idle connections of one unit.
 #[derive(Debug, Default)]
-pub struct Pool(Mutex<Shelf>);
+pub struct Pool {
+    shelf: Mutex<Shelf>,
+    /// The unit was seen to close a connection that a request that must not be sent twice might have taken. From then
+    /// on such requests get new ones.
+    closes_early: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct Shelf {
@@ -44,20 +52,39 @@ struct Idle {
 impl Pool {
     /// An open connection for a request, if there is one that fits.
     pub fn take(&self, sending: Sending, now: Duration, limit: Duration) -> Option<Connection> {
+        if sending == Sending::Once && self.closes_early.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut shelf = self.lock();
         // The most recently used one is the least likely to be closed by the unit.
         for index in (0..shelf.idle.len()).rev() {
             let idle = &shelf.idle[index];
-            if idle.connection.is_busy() || !may_use(sending, now.saturating_sub(idle.since), limit)
-            {
+            let idle_for = now.saturating_sub(idle.since);
+            if idle.connection.is_busy() || !may_use(sending, idle_for, limit) {
                 continue;
             }
             let taken = shelf.idle.remove(index);
             if taken.connection.is_open() {
                 return Some(taken.connection);
             }
+            if self.closed_after(idle_for) && sending == Sending::Once {
+                return None;
+            }
         }
         None
+    }
+
+    /// Notes that the unit closed a connection that had been idle for this long; true: it is one that closes early.
+    fn closed_after(&self, idle_for: Duration) -> bool {
+        if idle_for < SETTLED_UNTIL {
+            self.closes_early.store(true, Ordering::Relaxed);
+        }
+        self.closes_early.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a connection taken from here broke before an answer.
+    pub fn broke(&self) {
+        self.closes_early.store(true, Ordering::Relaxed);
     }
 
     /// Keeps a connection whose answer has been read to its end.
@@ -90,7 +117,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shelf> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

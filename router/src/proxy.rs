@@ -110,8 +110,9 @@ impl Proxy {
     ) -> Result<Response<ResponseBody>, Refusal> {
         let Answer { mut response, claim, connection } = answer;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let is_kept = forward::is_kept(&response);
             forward::to_client(response.headers_mut(), id.clone());
-            let exchange = Exchange { claim, connection, clock: self.clock.clone() };
+            let exchange = Exchange { claim, connection, is_kept, clock: self.clock.clone() };
             return Ok(response.map(|body| {
                 ResponseBody::Unit(UnitBody::new(body, exchange, self.timeouts.idle))
             }));

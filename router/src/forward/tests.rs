@@ -173,3 +173,14 @@ fn answers_lose_hop_by_hop_headers_and_carry_the_id() {
     names.sort_unstable();
     assert_eq!(names, ["date", "x-request-id"]);
 }
+
+#[test]
+fn a_connection_is_kept_unless_the_unit_says_otherwise() {
+    let answer = |version, connection: &str| {
+        let builder = Response::builder().version(version).header("connection", connection);
+        is_kept(&builder.body(()).unwrap())
+    };
+    assert!(answer(Version::HTTP_11, "keep-alive"));
+    assert!(!answer(Version::HTTP_11, "x-hop, Close"));
+    assert!(!answer(Version::HTTP_10, "keep-alive"));
+}

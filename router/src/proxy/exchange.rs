@@ -100,7 +100,9 @@ impl Proxy {
             };
             request = attempts.again(failure, spare, is_reused, &activity)?;
             self.numbers.retries.add(1);
-            if !is_reused {
+            if is_reused {
+                claim.unit().pool.broke();
+            } else {
                 attempts.tried.push(claim.unit().clone());
             }
             needs_fresh = true;

@@ -64,7 +64,6 @@ async fn connections_beyond_the_limit_wait_for_their_turn() {
     let rig = Rig::with(|config| config.limits.connections = 2).await;
     let unit = Unit::saying("ok").await;
     rig.serve(&[unit.address]).await;
-    // Each listener holds one slot for the next connection, so the limit leaves none for a second client.
     let mut holding = Vec::new();
     for _ in 0..2 {
         holding.push(TcpStream::connect(rig.router.http).await.unwrap());

@@ -78,14 +78,10 @@ type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Gateway for Service {
-    type AssignmentsStream = Boxed<wire::AssignmentSet>;
-    type RoutesStream = Boxed<wire::RouteTable>;
-    type FinishBuildStream = Boxed<wire::DeployEvent>;
-
     async fn routes(
         &self,
         request: Request<wire::RoutesRequest>,
-    ) -> Result<Response<Self::RoutesStream>, Status> {
+    ) -> Result<Response<Boxed<wire::RouteTable>>, Status> {
         service::peer(&request)?.require_role(&["router"])?;
         let tables = WatchStream::new(self.tables.clone());
         let json = |table| wire::RouteTable { table_json: serde_json::to_string(&table).unwrap() };
@@ -101,54 +97,5 @@ impl Gateway for Service {
         assert_eq!(report.node, "n1");
         self.reports.lock().unwrap().push(serde_json::from_str(&report.status_json).unwrap());
         Ok(Response::new(wire::ReportAnswer {}))
-    }
-
-    async fn assignments(
-        &self,
-        _: Request<wire::AssignmentsRequest>,
-    ) -> Result<Response<Self::AssignmentsStream>, Status> {
-        Err(Status::unimplemented("no router asks this"))
-    }
-
-    async fn report_node(
-        &self,
-        _: Request<wire::NodeReport>,
-    ) -> Result<Response<wire::ReportAnswer>, Status> {
-        Err(Status::unimplemented("no router asks this"))
-    }
-
-    async fn identify(
-        &self,
-        _: Request<wire::IdentifyRequest>,
-    ) -> Result<Response<wire::IdentifyAnswer>, Status> {
-        Err(Status::unimplemented("no router asks this"))
-    }
-
-    async fn begin_build(
-        &self,
-        _: Request<wire::BeginBuildRequest>,
-    ) -> Result<Response<wire::BeginBuildAnswer>, Status> {
-        Err(Status::unimplemented("no router asks this"))
-    }
-
-    async fn keep_build(
-        &self,
-        _: Request<wire::BuildRef>,
-    ) -> Result<Response<wire::Empty>, Status> {
-        Err(Status::unimplemented("no router asks this"))
-    }
-
-    async fn abandon_build(
-        &self,
-        _: Request<wire::BuildRef>,
-    ) -> Result<Response<wire::Empty>, Status> {
-        Err(Status::unimplemented("no router asks this"))
-    }
-
-    async fn finish_build(
-        &self,
-        _: Request<wire::FinishBuildRequest>,
-    ) -> Result<Response<Self::FinishBuildStream>, Status> {
-        Err(Status::unimplemented("no router asks this"))
     }
 }
