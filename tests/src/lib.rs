@@ -4,6 +4,7 @@
 //! [`Person`] is somebody with an account who uses `paasctl` and `git`; [`Load`] is steady traffic
 //! that counts what fails. Nothing here knows how the parts work inside.
 
+pub mod bench;
 pub mod cluster;
 pub mod command;
 pub mod load;

@@ -86,8 +86,9 @@ fn no_file_hides_a_second_noun() {
     for (name, text) in all_rust_files() {
         let production = text.split("#[cfg(test)]").next().unwrap_or_default();
         let lines = production.lines().count();
-        let is_list = name == "proto/src/api.rs";
-        assert!(lines <= 500 || is_list, "{name} has {lines} lines without its tests");
+        // A list of one kind of thing, and tests, may be long.
+        let may_be_long = name == "proto/src/api.rs" || name.contains("tests");
+        assert!(lines <= 500 || may_be_long, "{name} has {lines} lines without its tests");
     }
 }
 
