@@ -1,0 +1,298 @@
+//! `clusterctl`: brings a cluster up on this machine, keeps its programs running, shows how they are, takes it down.
+//!
+//! The way through an `up`: `preflight` looks, `provision` makes, `supervisor` starts and keeps, `health` waits.
+
+mod certificate;
+mod choices;
+mod control;
+mod demo;
+mod docker;
+mod doctor;
+mod down;
+mod health;
+
+mod layout;
+mod log_line;
+mod logs;
+mod preflight;
+mod process;
+mod provision;
+mod record;
+mod settings_file;
+mod status;
+mod supervisor;
+mod up;
+mod wire;
+
+use std::{net::IpAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use choices::{PortWishes, Wishes};
+use layout::Layout;
+
+pub use choices::Choices;
+pub use layout::{DEFAULT_DATA, PROGRAMS};
+
+/// Runs a Trireme cluster on this machine.
+#[derive(Parser)]
+#[command(name = "clusterctl", version, propagate_version = true, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  clusterctl up                              a cluster with everything at its usual place
+  clusterctl up --http-port 8080 --https-port 8443
+  clusterctl status                          how the programs are
+  clusterctl logs controller -f              what one of them says
+  clusterctl doctor                          what is wrong, and what to do about it
+  clusterctl down                            stop everything, keep the data
+
+A second cluster on the same machine needs a folder, a node name and ports of its own:
+  clusterctl up --data /srv/two --node two --http-port 8080 --https-port 8443 \\
+      --ssh-port 2223 --api-port 8001 --registry-port 5001 --base-port 17400";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the cluster, making it first where there is none
+    #[command(after_help = UP_HELP)]
+    Up(UpArguments),
+    /// Stop the cluster and the containers of its apps; the data is kept
+    Down {
+        /// Remove the data as well: every app, image and secret
+        #[arg(long)]
+        wipe: bool,
+        /// The node's name, to confirm --wipe without being asked
+        #[arg(long, value_name = "NODE", requires = "wipe")]
+        confirm: Option<String>,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Show each program: state, process, uptime, restarts, memory, health
+    #[command(after_help = "Exit code: 0 all are well, 1 some are not, 3 nothing runs.")]
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Show what a program of the platform wrote (for apps, use `paasctl logs`)
+    Logs {
+        /// Which one
+        program: LogName,
+        /// Go on with new lines as they come
+        #[arg(short, long)]
+        follow: bool,
+        /// How many of the last lines
+        #[arg(short = 'n', long, default_value_t = 100, value_name = "COUNT")]
+        lines: usize,
+        /// Print lines as they were written, as JSON
+        #[arg(long)]
+        raw: bool,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Look for what is wrong, and say what to do about it
+    #[command(after_help = "Exit code: 1 if there is a problem; warnings alone are 0.")]
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Print the completion script of a shell
+    #[command(after_help = "Example: source <(clusterctl completion bash)")]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    /// Keep the programs running
+    #[command(hide = true)]
+    Supervise {
+        /// As which of the two processes
+        #[arg(long)]
+        role: supervisor::Role,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+}
+
+const UP_HELP: &str = "\
+Everything that could be in the way is looked at before anything is changed, and told at once.
+What is chosen is kept: a later `clusterctl up` needs no flags. To choose differently, stop the cluster first.
+
+Examples:
+  clusterctl up
+  clusterctl up --domain apps.example.org --bind 203.0.113.7
+  clusterctl up --demo deploy/demo           also push this app and show that it answers";
+
+#[derive(Args)]
+struct ClusterArguments {
+    /// The folder of the cluster's data
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA)]
+    data: PathBuf,
+}
+
+#[derive(Args)]
+struct UpArguments {
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// The domain below which apps answer [default: apps.localhost]
+    #[arg(long)]
+    domain: Option<String>,
+    /// This machine's name in the cluster [default: its host name]
+    #[arg(long)]
+    node: Option<String>,
+    /// The address on which users are served [default: 0.0.0.0]
+    #[arg(long, value_name = "ADDR")]
+    bind: Option<IpAddr>,
+    /// Apps over HTTP [default: 80]
+    #[arg(long, value_name = "N")]
+    http_port: Option<u16>,
+    /// Apps over HTTPS [default: 443]
+    #[arg(long, value_name = "N")]
+    https_port: Option<u16>,
+    /// git over SSH [default: 2222]
+    #[arg(long, value_name = "N")]
+    ssh_port: Option<u16>,
+    /// The API [default: 8000]
+    #[arg(long, value_name = "N")]
+    api_port: Option<u16>,
+    /// The image registry, on loopback [default: 5000]
+    #[arg(long, value_name = "N")]
+    registry_port: Option<u16>,
+    /// The first of 16 ports on loopback for the programs among themselves [default: 7400]
+    #[arg(long, value_name = "N")]
+    base_port: Option<u16>,
+    /// The Docker Engine's socket [default: /var/run/docker.sock]
+    #[arg(long, value_name = "PATH")]
+    docker_socket: Option<PathBuf>,
+    /// Where to put the certificate that paasctl must trust [default: /etc/trireme/ca.pem]
+    #[arg(long, value_name = "PATH")]
+    ca_out: Option<PathBuf>,
+    /// Afterwards create a user and the app `demo`, push this folder and show that it answers
+    #[arg(long, value_name = "DIR")]
+    demo: Option<PathBuf>,
+}
+
+impl UpArguments {
+    fn wishes(&self) -> Wishes {
+        Wishes {
+            node: self.node.clone(),
+            domain: self.domain.clone(),
+            bind: self.bind,
+            ports: PortWishes {
+                http: self.http_port,
+                https: self.https_port,
+                ssh: self.ssh_port,
+                api: self.api_port,
+                registry: self.registry_port,
+                base: self.base_port,
+            },
+            docker_socket: self.docker_socket.clone(),
+            ca_out: self.ca_out.clone(),
+        }
+    }
+}
+
+impl ClusterArguments {
+    fn layout(&self) -> Layout {
+        // Without a trailing slash, so that one cluster has one name.
+        Layout::new(self.data.components().collect::<PathBuf>())
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogName {
+    Controller,
+    Agent,
+    Builder,
+    RegistryProxy,
+    Router,
+    Logger,
+    Supervisor,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Runs `clusterctl` from its arguments to its exit code.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    service::install_crypto();
+    run(arguments.command).unwrap_or_else(|error| {
+        eprintln!("clusterctl: failed to {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up(arguments) => {
+            let (layout, wishes) = (arguments.cluster.layout(), arguments.wishes());
+            block_on(up::up(up::Up { layout, wishes, demo: arguments.demo }))
+        }
+        Command::Down { wipe, confirm, cluster } => {
+            block_on(down::down(down::Down { layout: cluster.layout(), wipe, confirm }))
+        }
+        Command::Status { json, cluster } => block_on(status::status(&cluster.layout(), json)),
+        Command::Doctor { json, cluster } => block_on(doctor::doctor(&cluster.layout(), json)),
+        Command::Logs { program, follow, lines, raw, cluster } => {
+            let value = program.to_possible_value();
+            let name = value.as_ref().map_or("", |value| value.get_name());
+            logs::logs(&cluster.layout(), name, &logs::Show { lines, follow, raw })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completion { shell } => {
+            complete(shell);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Supervise { role, cluster } => {
+            supervisor::supervise(&cluster.layout(), role)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+fn complete(shell: Shell) {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    clap_complete::generate(shell, &mut Arguments::command(), "clusterctl", &mut std::io::stdout());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_program_has_logs_to_show() {
+        let names: Vec<String> = LogName::value_variants()
+            .iter()
+            .filter_map(|name| Some(name.to_possible_value()?.get_name().to_owned()))
+            .collect();
+        for program in PROGRAMS {
+            assert!(names.contains(&program.name.to_owned()), "{}", program.name);
+        }
+    }
+}

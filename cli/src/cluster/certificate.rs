@@ -1,0 +1,67 @@
+//! What an operator wants to know of a certificate: which names it proves and how long it holds.
+
+use std::{fs, path::Path};
+
+use jiff::Timestamp;
+use x509_parser::{extensions::GeneralName, pem::parse_x509_pem};
+
+/// A certificate's names and time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Its DNS names.
+    pub names: Vec<String>,
+    /// From when it holds.
+    pub starts: Timestamp,
+    /// Until when.
+    pub ends: Timestamp,
+}
+
+/// Why a certificate cannot be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// It cannot be read.
+    #[error("read `{path}`: {cause}")]
+    Read {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// It is none.
+    #[error("read `{path}`: it holds no certificate")]
+    Malformed {
+        /// The file.
+        path: std::path::PathBuf,
+    },
+}
+
+impl Certificate {
+    /// The first certificate of a file.
+    pub fn read(path: &Path) -> Result<Certificate, CertificateError> {
+        let bytes = fs::read(path)
+            .map_err(|cause| CertificateError::Read { path: path.to_owned(), cause })?;
+        Certificate::parse(&bytes)
+            .ok_or_else(|| CertificateError::Malformed { path: path.to_owned() })
+    }
+
+    fn parse(pem: &[u8]) -> Option<Certificate> {
+        let (_, pem) = parse_x509_pem(pem).ok()?;
+        let certificate = pem.parse_x509().ok()?;
+        let alternatives = certificate.subject_alternative_name().ok()?;
+        let general = alternatives.into_iter().flat_map(|names| &names.value.general_names);
+        let names = general.filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        });
+        Some(Certificate {
+            names: names.collect(),
+            starts: Timestamp::from_second(certificate.validity().not_before.timestamp()).ok()?,
+            ends: Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()?,
+        })
+    }
+
+    /// Whole days until it ends; negative when it has.
+    pub fn days_left(&self) -> i64 {
+        (self.ends.as_second() - Timestamp::now().as_second()).div_euclid(24 * 3600)
+    }
+}

@@ -1,0 +1,102 @@
+//! One small HTTP/1.1 request over a connection of one's own: to admin endpoints and to the Docker Engine's socket.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
+
+/// Answers are small JSON documents.
+const MAX_ANSWER_BYTES: usize = 8 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// Nobody listens, or we may not connect.
+    #[error("connect")]
+    Connect(#[source] std::io::Error),
+    /// The answer did not come in time.
+    #[error("get an answer within {0:?}")]
+    Timeout(Duration),
+    /// The connection broke or was not HTTP.
+    #[error("speak HTTP")]
+    Protocol(#[source] hyper::Error),
+    /// The answer broke off or is too large.
+    #[error("read the answer")]
+    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Asks a server on this machine.
+pub async fn get(address: SocketAddr, path: &str, limit: Duration) -> Result<Answer, HttpError> {
+    within(limit, async {
+        let stream = TcpStream::connect(address).await.map_err(HttpError::Connect)?;
+        exchange(stream, Method::GET, path).await
+    })
+    .await
+}
+
+/// Asks a server behind a unix socket.
+pub async fn over_socket(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    limit: Duration,
+) -> Result<Answer, HttpError> {
+    within(limit, async {
+        let stream = UnixStream::connect(socket).await.map_err(HttpError::Connect)?;
+        exchange(stream, method, path).await
+    })
+    .await
+}
+
+async fn within(
+    limit: Duration,
+    asked: impl Future<Output = Result<Answer, HttpError>>,
+) -> Result<Answer, HttpError> {
+    tokio::time::timeout(limit, asked).await.unwrap_or(Err(HttpError::Timeout(limit)))
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    method: Method,
+    path: &str,
+) -> Result<Answer, HttpError> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(HttpError::Protocol)?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "localhost")
+        .body(Empty::<Bytes>::new())
+        .expect("paths are written here, encoded where they hold data");
+    let asked = async {
+        let response = sender.send_request(request).await.map_err(HttpError::Protocol)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        Ok(Answer { status, body: body.map_err(HttpError::Body)?.to_bytes() })
+    };
+    let mut asked = std::pin::pin!(asked);
+    tokio::select! {
+        answer = &mut asked => answer,
+        // The connection may be done before the answer has been taken from its buffer.
+        ended = connection => match ended {
+            Ok(()) => asked.await,
+            Err(error) => Err(HttpError::Protocol(error)),
+        },
+    }
+}
