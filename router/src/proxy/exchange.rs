@@ -98,13 +98,13 @@ impl Proxy {
                 Ok(response) => return Ok(Answer { response, claim, connection }),
                 Err(failure) => failure,
             };
+            match failure {
+                Failure::Silent => {}
+                Failure::Unsent(_) | Failure::Broken if is_reused => claim.unit().pool.broke(),
+                Failure::Unsent(_) | Failure::Broken => attempts.tried.push(claim.unit().clone()),
+            }
             request = attempts.again(failure, spare, is_reused, &activity)?;
             self.numbers.retries.add(1);
-            if is_reused {
-                claim.unit().pool.broke();
-            } else {
-                attempts.tried.push(claim.unit().clone());
-            }
             needs_fresh = true;
         }
     }
