@@ -1,1 +1,70 @@
-//! To be written.
+//! Git pushes in, images and releases out.
+//!
+//! In come SSH sessions of people who push; out go images by digest to the registry, and builds to the controller,
+//! which makes releases of them. It decides nothing about rights, never runs a string of a user in a host shell and
+//! keeps nothing but the repositories. Read `ssh.rs` first, then `push.rs`, which tells the story of a push.
+
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may end by a panic"))]
+
+mod config;
+mod control;
+mod git;
+pub mod hook;
+mod image;
+mod log;
+mod output;
+mod push;
+pub mod recipe;
+mod source;
+mod ssh;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use service::{Admin, Clock, Identity, Stop, Tasks};
+use tokio::net::{TcpListener, UnixListener};
+
+pub use config::Config;
+use control::Control;
+use git::Repositories;
+use image::Images;
+use push::{Builds, Sessions};
+
+/// Runs the builder until `stop`.
+pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
+    let tasks = Tasks::new(stop.clone());
+    let admin = Admin::new("builder");
+    let identity = Identity::load(&config.identity).context("load the builder's identity")?;
+    let gateway = service::channel(&identity, &config.gateway, "controller")?;
+    let control = Control::new(gateway);
+    let (log, log_sender) = log::log(
+        service::channel(&identity, &config.logger, "logger")?,
+        format!("builder/{}/{:016x}", config.node, rand::random::<u64>()),
+        Clock::system(),
+        admin.metrics().counter("build_lines_dropped_total", "Build lines the log did not get."),
+    );
+    let sessions = Sessions::default();
+    let repositories = Repositories::open(&config).context("open the repositories")?;
+    let images = Images::connect(&config).context("set up the Docker client")?;
+    let host_key = ssh::host_key(&config.folder).context("read or make the SSH host key")?;
+
+    let ssh_listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("listen on `{}` for SSH", config.listen))?;
+    let admin_listener = TcpListener::bind(config.admin_listen)
+        .await
+        .with_context(|| format!("listen on `{}`", config.admin_listen))?;
+    let hook_listener =
+        UnixListener::bind(repositories.fresh_socket()?).context("listen for the hook")?;
+    tracing::info!(ssh = %ssh_listener.local_addr()?, admin = %admin_listener.local_addr()?, "listening");
+
+    let builds =
+        Arc::new(Builds::new(&config, control.clone(), log, sessions.clone(), images.clone()));
+    let door = ssh::Door { control, sessions, repositories, tasks: tasks.clone() };
+    tasks.spawn("clean up after an earlier run", async move { images.remove_stale().await });
+    tasks.spawn("log sender", log_sender.run(stop.clone()));
+    tasks.spawn("hook", hook::serve(hook_listener, builds, tasks.clone()));
+    tasks.spawn("ssh", ssh::serve(ssh_listener, host_key, door));
+    tasks.spawn("admin", admin.serve(admin_listener, stop));
+    Ok(tasks.finish().await?)
+}

@@ -1,0 +1,189 @@
+//! What the builder asks of the controller, through the gateway.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use model::{
+    name::{AppName, ReleaseNumber},
+    release::Build,
+};
+use proto::{
+    gateway::{
+        AuthorizeRequest, BeginBuildRequest, BuildRef, DeployEvent, FinishBuildRequest,
+        IdentifyRequest, begin_build_answer::Answer, gateway_client::GatewayClient,
+    },
+    problem::{Code, Problem},
+};
+use tonic::{Code as Grpc, Status, Streaming, transport::Channel};
+
+/// A call that answers at once may take this long.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// A controller that restarts is waited for this long.
+const PATIENCE: Duration = Duration::from_secs(8);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A cheap handle on the controller.
+#[derive(Debug, Clone)]
+pub struct Control {
+    client: GatewayClient<Channel>,
+}
+
+/// One push, as the controller knows it.
+#[derive(Debug, Clone)]
+pub struct Push {
+    /// Who pushes.
+    pub user: String,
+    /// To which app.
+    pub app: AppName,
+    /// To which ref.
+    pub git_ref: String,
+    /// Which commit, in full.
+    pub commit: String,
+    /// Chosen by us, unique.
+    pub build_id: String,
+}
+
+/// What the controller says to a push.
+#[derive(Debug)]
+pub enum Begun {
+    /// Build it; the app's lock is ours. The configuration is for the build.
+    Build(BTreeMap<String, String>),
+    /// This very commit serves already, as this release.
+    AlreadyDeployed(ReleaseNumber),
+}
+
+impl Control {
+    /// Over a channel to the gateway.
+    pub fn new(channel: Channel) -> Control {
+        Control { client: GatewayClient::new(channel) }
+    }
+
+    /// Whose key has this fingerprint; none if it is nobody's.
+    pub async fn identify(&self, fingerprint: &str) -> Result<Option<String>, Problem> {
+        let request = IdentifyRequest { fingerprint: fingerprint.to_owned() };
+        let answer = patiently(|| {
+            let (mut client, request) = (self.client.clone(), request.clone());
+            async move { client.identify(request).await }
+        })
+        .await?;
+        Ok(Some(answer.user).filter(|user| !user.is_empty()))
+    }
+
+    /// Whether a user may push to and fetch from an app; if so, when the app was created.
+    pub async fn authorize(&self, user: &str, app: &AppName) -> Result<u64, Problem> {
+        let request = AuthorizeRequest { user: user.to_owned(), app: app.to_string() };
+        let answer = patiently(|| {
+            let (mut client, request) = (self.client.clone(), request.clone());
+            async move { client.authorize(request).await }
+        })
+        .await?;
+        match answer.problem_json.as_str() {
+            "" => Ok(answer.app_created_ms),
+            problem => Err(Problem::from_json(problem)),
+        }
+    }
+
+    /// Asks for the build; takes the app's lock if it is granted.
+    pub async fn begin(&self, push: &Push) -> Result<Begun, Problem> {
+        let request = BeginBuildRequest {
+            user: push.user.clone(),
+            app: push.app.to_string(),
+            git_ref: push.git_ref.clone(),
+            commit: push.commit.clone(),
+            build_id: push.build_id.clone(),
+        };
+        let answer = patiently(|| {
+            let (mut client, request) = (self.client.clone(), request.clone());
+            async move { client.begin_build(request).await }
+        })
+        .await?;
+        match answer.answer {
+            Some(Answer::Ticket(ticket)) => Ok(Begun::Build(ticket.config.into_iter().collect())),
+            Some(Answer::AlreadyDeployed(number)) => {
+                Ok(Begun::AlreadyDeployed(ReleaseNumber(number)))
+            }
+            Some(Answer::ProblemJson(json)) => Err(Problem::from_json(&json)),
+            None => Err(Problem::new(Code::Internal, "the controller gave an empty answer")),
+        }
+    }
+
+    /// Keeps the lock. An error means that it is lost; that the controller cannot be reached is none, it may come back in time.
+    pub async fn keep(&self, push: &Push) -> Result<(), Problem> {
+        let kept =
+            tokio::time::timeout(TIMEOUT, self.client.clone().keep_build(build_ref(push))).await;
+        match kept {
+            Ok(Err(status)) if status.code() == Grpc::FailedPrecondition => {
+                Err(Problem::new(Code::Conflict, "the build lost its place: another one took over")
+                    .hint("Push again"))
+            }
+            Ok(Err(status)) => {
+                tracing::warn!(code = ?status.code(), "the build's lock could not be kept just now");
+                Ok(())
+            }
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Gives the lock up. If it fails the lock lapses by itself.
+    pub async fn abandon(&self, push: &Push) {
+        let abandoned = patiently(|| {
+            let (mut client, request) = (self.client.clone(), build_ref(push));
+            async move { client.abandon_build(request).await }
+        });
+        if let Err(problem) = abandoned.await {
+            tracing::warn!(%problem, app = %push.app, "the build's lock was not given up; it lapses");
+        }
+    }
+
+    /// Makes a release of the build and follows its rollout.
+    pub async fn finish(
+        &self,
+        push: &Push,
+        build: &Build,
+    ) -> Result<Streaming<DeployEvent>, Problem> {
+        let request = FinishBuildRequest {
+            app: push.app.to_string(),
+            build_id: push.build_id.clone(),
+            user: push.user.clone(),
+            build_json: serde_json::to_string(build).expect("a build holds only text and numbers"),
+        };
+        let stream =
+            self.client.clone().finish_build(request).await.map_err(|status| problem(&status))?;
+        Ok(stream.into_inner())
+    }
+}
+
+fn build_ref(push: &Push) -> BuildRef {
+    BuildRef { app: push.app.to_string(), build_id: push.build_id.clone() }
+}
+
+/// Calls again while the controller cannot be reached, for a while.
+async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, Problem>
+where
+    F: Future<Output = Result<tonic::Response<T>, Status>>,
+{
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let status = match tokio::time::timeout(TIMEOUT, call()).await {
+            Ok(Ok(response)) => return Ok(response.into_inner()),
+            Ok(Err(status)) => status,
+            Err(_) => Status::deadline_exceeded("no answer in time"),
+        };
+        if status.code() != Grpc::Unavailable || tokio::time::Instant::now() >= until {
+            return Err(problem(&status));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// A failed call in the user's words; its own words go to our log.
+pub fn problem(status: &Status) -> Problem {
+    tracing::warn!(code = ?status.code(), message = status.message(), "a call to the controller failed");
+    match status.code() {
+        Grpc::Unavailable | Grpc::DeadlineExceeded | Grpc::Cancelled | Grpc::Unknown => {
+            Problem::new(Code::Unavailable, "the controller does not answer")
+                .hint("Push again in a moment; `clusterctl doctor` shows what is wrong")
+        }
+        _ => Problem::new(Code::Internal, "the controller could not take the push")
+            .hint("The builder's log has the cause"),
+    }
+}

@@ -1,0 +1,263 @@
+//! Images: built by the Docker Engine's BuildKit, pushed to the registry, named by digest.
+
+mod progress;
+
+use std::time::Duration;
+
+use bollard::{
+    Docker, body_try_stream,
+    models::{BuildInfo, BuildInfoAux, ImageInspect},
+    query_parameters::{
+        BuildImageOptionsBuilder, BuilderVersion, ListImagesOptionsBuilder,
+        PushImageOptionsBuilder, RemoveImageOptionsBuilder,
+    },
+};
+use futures_util::StreamExt;
+use proto::problem::{Code, Problem};
+
+use crate::{
+    config::Config,
+    control::Push,
+    output::Output,
+    recipe::{Layout, Plan},
+    source::{self, Source},
+};
+use progress::Progress;
+
+/// Tags of builds under way begin with this; after the push only the digest names the image.
+const TAG_PREFIX: &str = "build-";
+/// How often a push to the registry is tried.
+const PUSH_TRIES: u32 = 3;
+const PUSH_PAUSE: Duration = Duration::from_millis(500);
+/// The engine accepts this version and every later one.
+const API: &bollard::ClientVersion =
+    &bollard::ClientVersion { major_version: 1, minor_version: 41 };
+
+/// The engine and the registry. Cheap to clone.
+#[derive(Clone)]
+pub struct Images {
+    docker: Docker,
+    registry: String,
+    memory_bytes: u64,
+}
+
+/// What to build.
+pub struct Order<'a> {
+    /// For whom.
+    pub push: &'a Push,
+    /// From which files.
+    pub source: &'a Source,
+    /// How.
+    pub plan: &'a Plan,
+}
+
+/// An image that was built and has only a tag as yet.
+#[derive(Debug)]
+pub struct Tagged {
+    repository: String,
+    tag: String,
+    own_dockerfile: bool,
+}
+
+/// What an image says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The one port it exposes, if it exposes exactly one.
+    pub exposed_port: Option<u16>,
+    has_command: bool,
+}
+
+impl Images {
+    /// Sets up the client; the engine itself is not asked for anything yet.
+    pub fn connect(config: &Config) -> Result<Images, bollard::errors::Error> {
+        let socket = config.docker.to_string_lossy();
+        // The time covers the answer's head, which comes after the whole build context was sent.
+        let timeout = config.limits.build_time.as_secs();
+        let docker = Docker::connect_with_unix(&socket, timeout, API)?;
+        Ok(Images {
+            docker,
+            registry: config.registry.clone(),
+            memory_bytes: config.limits.memory_bytes,
+        })
+    }
+
+    /// Builds an image, telling the pusher what happens as it happens.
+    pub async fn build(&self, order: &Order<'_>, output: &Output) -> Result<Tagged, Problem> {
+        let image = Tagged {
+            repository: format!("{}/{}", self.registry, order.push.app),
+            tag: format!("{TAG_PREFIX}{}", order.push.build_id),
+            own_dockerfile: order.plan.layout == Layout::Own,
+        };
+        let options = BuildImageOptionsBuilder::default()
+            .dockerfile("Dockerfile")
+            .t(&image.name())
+            .version(BuilderVersion::BuilderBuildKit)
+            .session(&order.push.build_id)
+            .build();
+        let context = body_try_stream(source::stream(order.source, order.plan));
+        let mut events = self.docker.build_image(options, None, Some(context));
+        let mut progress = Progress::new(image.own_dockerfile);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(BuildInfo { aux: Some(BuildInfoAux::BuildKit(status)), .. }) => {
+                    for line in progress.lines(&status) {
+                        output.detail(&line).await;
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    for line in progress.rest() {
+                        output.detail(&line).await;
+                    }
+                    return Err(progress.problem(error, self.memory_bytes));
+                }
+            }
+        }
+        for line in progress.rest() {
+            output.detail(&line).await;
+        }
+        Ok(image)
+    }
+
+    /// Pushes an image; its name by digest.
+    pub async fn push(&self, image: &Tagged) -> Result<String, Problem> {
+        let mut tried = 1;
+        loop {
+            match self.push_once(image).await {
+                Ok(digest) => return Ok(format!("{}@{digest}", image.repository)),
+                Err(error) if tried == PUSH_TRIES => {
+                    tracing::error!(%error, image = image.name(), "the image could not be pushed");
+                    return Err(Problem::new(
+                        Code::Unavailable,
+                        "the image registry did not take the image",
+                    )
+                    .hint("Push again in a moment; `clusterctl doctor` shows what is wrong"));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, image = image.name(), "the image could not be pushed just now")
+                }
+            }
+            tried += 1;
+            tokio::time::sleep(PUSH_PAUSE).await;
+        }
+    }
+
+    async fn push_once(&self, image: &Tagged) -> Result<String, bollard::errors::Error> {
+        let options = PushImageOptionsBuilder::default().tag(&image.tag).build();
+        let mut events = self.docker.push_image(&image.repository, Some(options), None);
+        let mut digest = None;
+        while let Some(event) = events.next().await {
+            let event = event?;
+            if let Some(message) = event.error_detail.and_then(|detail| detail.message) {
+                return Err(bollard::errors::Error::DockerStreamError { error: message });
+            }
+            digest = event.status.as_deref().and_then(pushed_digest).or(digest);
+        }
+        digest.ok_or_else(|| bollard::errors::Error::DockerStreamError {
+            error: "the engine did not say which digest it pushed".to_owned(),
+        })
+    }
+
+    /// What the image says of itself. Images of our own recipes say nothing new.
+    pub async fn facts(&self, image: &Tagged) -> Result<Facts, Problem> {
+        if !image.own_dockerfile {
+            return Ok(Facts { exposed_port: None, has_command: true });
+        }
+        let inspected = self.docker.inspect_image(&image.name()).await.map_err(|error| {
+            tracing::error!(%error, image = image.name(), "the image could not be inspected");
+            Problem::new(Code::Internal, "the built image could not be looked at")
+                .hint("Push again")
+        })?;
+        Ok(facts_of(&inspected))
+    }
+
+    /// Removes the tag; the digest goes on naming the image.
+    pub async fn forget_tag(&self, image: Tagged) {
+        let options = RemoveImageOptionsBuilder::default().noprune(true).build();
+        if let Err(error) = self.docker.remove_image(&image.name(), Some(options), None).await {
+            tracing::warn!(%error, image = image.name(), "a tag was not removed");
+        }
+    }
+
+    /// Removes the tags of builds that were cut off.
+    pub async fn remove_stale(&self) {
+        let pattern = format!("{}/*:{TAG_PREFIX}*", self.registry);
+        let filters = [("reference".to_owned(), vec![pattern])].into();
+        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        let images = match self.docker.list_images(Some(options)).await {
+            Ok(images) => images,
+            Err(error) => {
+                tracing::warn!(%error, "the Docker Engine does not answer; stale images are left");
+                return;
+            }
+        };
+        let own = format!("{}/", self.registry);
+        for name in images.iter().flat_map(|image| &image.repo_tags) {
+            let Some((repository, tag)) = name.rsplit_once(':') else { continue };
+            if repository.starts_with(&own) && tag.starts_with(TAG_PREFIX) {
+                let tagged = Tagged {
+                    repository: repository.to_owned(),
+                    tag: tag.to_owned(),
+                    own_dockerfile: false,
+                };
+                self.forget_tag(tagged).await;
+            }
+        }
+    }
+}
+
+impl Tagged {
+    fn name(&self) -> String {
+        format!("{}:{}", self.repository, self.tag)
+    }
+}
+
+impl Facts {
+    /// Refuses an image that would run nothing where the plan relies on its own command.
+    pub fn require_command(&self, plan: &Plan) -> Result<(), Problem> {
+        if self.has_command || plan.processes.values().all(Option::is_some) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Code::Unsupported,
+            "the Dockerfile has neither CMD nor ENTRYPOINT, so nothing says what to run",
+        )
+        .hint("Add a CMD to the Dockerfile, or a Procfile"))
+    }
+}
+
+fn facts_of(image: &ImageInspect) -> Facts {
+    let Some(config) = &image.config else {
+        return Facts { exposed_port: None, has_command: false };
+    };
+    let is_set = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let ports: Vec<&String> = config.exposed_ports.iter().flatten().collect();
+    let exposed_port = match ports.as_slice() {
+        [port] => port.strip_suffix("/tcp").and_then(|port| port.parse().ok()),
+        _ => None,
+    };
+    Facts { exposed_port, has_command: is_set(&config.cmd) || is_set(&config.entrypoint) }
+}
+
+/// The digest in `build-1: digest: sha256:... size: 528`.
+fn pushed_digest(status: &str) -> Option<String> {
+    let (_, rest) = status.split_once("digest: ")?;
+    let digest = rest.split_whitespace().next()?;
+    let hex = digest.strip_prefix("sha256:")?;
+    (hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| digest.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pushed_digest;
+
+    #[test]
+    fn the_digest_is_read_from_the_engines_words() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let status = format!("build-b1: digest: {digest} size: 1234");
+        assert_eq!(pushed_digest(&status), Some(digest));
+        for other in ["Pushed", "Layer already exists", "x: digest: sha256:12 size: 1"] {
+            assert_eq!(pushed_digest(other), None, "{other}");
+        }
+    }
+}
