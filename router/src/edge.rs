@@ -87,7 +87,8 @@ impl Edge {
                 () = self.stop.wait() => return,
                 slot = self.slots.clone().acquire_owned() => slot.expect("the semaphore is never closed"),
             };
-            let origin = Origin { client: client.ip(), is_secure: tls.is_some(), port };
+            let client = client.ip().to_canonical();
+            let origin = Origin { client, is_secure: tls.is_some(), port };
             let (edge, tls) = (self.clone(), tls.clone());
             self.proxy.tracker.spawn(async move {
                 edge.proxy.numbers.connections.add(1);

@@ -23,7 +23,7 @@ const MAX_REQUEST_ID: usize = 128;
 /// Where a request came in.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
-    /// The client's address.
+    /// The client's address, IPv4 in its own form.
     pub client: IpAddr,
     /// Over TLS.
     pub is_secure: bool,
@@ -175,7 +175,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 fn set_forwarded(headers: &mut HeaderMap, host: HeaderValue, origin: &Origin, is_trusted: bool) {
-    let client = origin.client.to_canonical().to_string();
+    let client = origin.client.to_string();
     let scheme = if origin.is_secure { "https" } else { "http" };
     if is_trusted {
         let before = headers.get(FORWARDED_FOR).and_then(|before| before.to_str().ok());

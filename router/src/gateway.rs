@@ -57,7 +57,7 @@ impl Link {
 
     /// Follows the gateway's tables until `stop`, through any number of lost connections.
     pub async fn follow(self, stop: Stop) {
-        let mut backoff = FIRST_BACKOFF;
+        let (mut backoff, mut is_told) = (FIRST_BACKOFF, false);
         loop {
             let mut heard = false;
             let ended = tokio::select! {
@@ -66,10 +66,12 @@ impl Link {
             };
             let error = ended.err().map(|error| format!("{error:#}")).unwrap_or_default();
             if heard {
-                backoff = FIRST_BACKOFF;
-                tracing::warn!(error, "the gateway's route stream ended; serving on");
-            } else {
-                tracing::debug!(error, "no route stream");
+                (backoff, is_told) = (FIRST_BACKOFF, false);
+            }
+            // Once per outage; it is tried again every few seconds.
+            if !is_told {
+                tracing::warn!(error, "no routes from the gateway; serving from the last table");
+                is_told = true;
             }
             tokio::select! {
                 () = stop.wait() => return,
