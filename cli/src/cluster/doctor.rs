@@ -89,9 +89,9 @@ fn print(findings: &[Finding]) {
             Grade::Warning => "warning",
             Grade::Problem => "PROBLEM",
         };
-        println!("{mark}  {}: {}", finding.area, finding.seen);
+        output::line(format_args!("{mark}  {}: {}", finding.area, finding.seen));
         if !finding.advice.is_empty() {
-            println!("         -> {}", finding.advice);
+            output::line(format_args!("         -> {}", finding.advice));
         }
     }
 }
@@ -213,7 +213,7 @@ fn supervision(layout: &Layout, programs: &[ProgramStatus]) -> Finding {
 }
 
 fn program(layout: &Layout, status: &ProgramStatus) -> Finding {
-    let name = status.program;
+    let name = status.name;
     let logs = format!("read `clusterctl logs {name} -n 50{}`", data_flag(layout));
     if status.pid.is_none() {
         let end = status.last_end.as_deref().unwrap_or("it was not started");
@@ -237,7 +237,7 @@ fn program(layout: &Layout, status: &ProgramStatus) -> Finding {
 async fn ports(choices: &Choices, programs: &[ProgramStatus]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for listener in choices.listeners() {
-        let status = programs.iter().find(|status| status.program == listener.program);
+        let status = programs.iter().find(|status| status.name == listener.program);
         let is_running = status.is_some_and(|status| status.pid.is_some());
         findings.extend(port(&listener, is_running).await);
     }
@@ -313,7 +313,7 @@ mod tests {
     fn a_program_that_keeps_ending_is_a_warning_even_when_well() {
         let layout = Layout::new("/d");
         let mut status = ProgramStatus {
-            program: "router",
+            name: "router",
             state: "running",
             pid: Some(1),
             uptime_seconds: Some(1),

@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Serialize)]
 pub struct ProgramStatus {
     /// The program.
-    pub program: &'static str,
+    pub name: &'static str,
     /// Whether it runs: `running`, `paused` before its next start, or `stopped`.
     pub state: &'static str,
     /// Its process.
@@ -87,7 +87,7 @@ fn status(program: &'static str, record: Record, health: Health) -> ProgramStatu
         (None, State::Running(_) | State::Stopped) => "stopped",
     };
     ProgramStatus {
-        program,
+        name: program,
         state,
         pid: process.as_ref().map(|process| process.pid),
         uptime_seconds: process.as_ref().map(|process| process.uptime().as_secs()),

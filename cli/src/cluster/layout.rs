@@ -15,6 +15,9 @@ pub const PROGRAMS: [Program; 6] = [
     Program { name: "builder", admin_offset: 12 },
 ];
 
+/// What the builder runs for every push; it has to lie beside the programs.
+pub const HOOK: &str = "trireme-pre-receive";
+
 /// One program of the platform. Its name is also its role, its table in the settings and its folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Program {

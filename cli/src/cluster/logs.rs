@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom},
     path::Path,
     time::Duration,
 };
@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context;
 
 use super::{layout::Layout, log_line::readable};
+use crate::output;
 
 const LOOK_PERIOD: Duration = Duration::from_millis(200);
 /// The most that is read from the end of a log to find its last lines.
@@ -32,11 +33,13 @@ pub fn logs(layout: &Layout, program: &str, show: &Show) -> anyhow::Result<()> {
     let (lines, mut place) = tail(&path, show.lines).with_context(|| {
         format!("read `{shown}`; is the cluster's data in `{}`?", layout.data.display())
     })?;
-    let mut out = io::stdout().lock();
     for line in &lines {
-        print(&mut out, line, show.raw)?;
+        print(line, show.raw);
     }
-    while show.follow {
+    if !show.follow {
+        return Ok(());
+    }
+    loop {
         std::thread::sleep(LOOK_PERIOD);
         // A log that was moved aside is shorter than where we were.
         let length = std::fs::metadata(&path).map(|file| file.len()).unwrap_or_default();
@@ -45,16 +48,14 @@ pub fn logs(layout: &Layout, program: &str, show: &Show) -> anyhow::Result<()> {
         // The last line may be half written.
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         for line in String::from_utf8_lossy(&text[..whole]).lines() {
-            print(&mut out, line, show.raw)?;
+            print(line, show.raw);
         }
         place += whole as u64;
-        out.flush()?;
     }
-    Ok(())
 }
 
-fn print(out: &mut impl Write, line: &str, raw: bool) -> io::Result<()> {
-    if raw { writeln!(out, "{line}") } else { writeln!(out, "{}", readable(line)) }
+fn print(line: &str, raw: bool) {
+    if raw { output::line(line) } else { output::line(readable(line)) }
 }
 
 /// The last lines of a program's log, readable; empty where there is none.

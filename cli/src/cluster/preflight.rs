@@ -12,8 +12,9 @@ use service::durable::free_bytes;
 
 use super::{
     choices::Choices,
+    demo,
     docker::{Docker, STACK_IMAGE},
-    layout::{Layout, PROGRAMS},
+    layout::{HOOK, Layout, PROGRAMS},
 };
 
 pub use ports::holder_of;
@@ -33,6 +34,8 @@ pub struct Intent<'a> {
     pub programs: &'a Path,
     /// Programs that run already; their ports are theirs.
     pub running: &'a [String],
+    /// An app to push afterwards.
+    pub demo: Option<&'a Path>,
 }
 
 /// All problems; empty where `up` can go on.
@@ -46,10 +49,11 @@ pub async fn problems(intent: &Intent<'_>) -> Vec<String> {
     }
     problems.extend(conflict(intent));
     problems.extend(data_problem(&intent.layout.data));
-    if problems.is_empty() || intent.choices.problems().is_empty() {
+    if intent.choices.problems().is_empty() {
         problems.extend(port_problems(intent));
     }
     problems.extend(missing_programs(intent.programs));
+    problems.extend(intent.demo.map(demo::problems).unwrap_or_default());
     problems.extend(docker_problems(intent.choices).await);
     problems
 }
@@ -112,7 +116,8 @@ fn missing_programs(folder: &Path) -> Option<String> {
         fs::metadata(path)
             .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
     };
-    let names = PROGRAMS.iter().map(|program| program.binary());
+    let programs = PROGRAMS.iter().map(|program| program.binary());
+    let names = programs.chain([HOOK.to_owned()]);
     let missing: Vec<String> = names.filter(|name| !is_program(folder.join(name))).collect();
     if missing.is_empty() {
         return None;
@@ -151,6 +156,8 @@ mod tests {
             let mode = if program.name == "router" { 0o644 } else { 0o755 };
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         }
+        fs::write(folder.path().join(HOOK), "").unwrap();
+        fs::set_permissions(folder.path().join(HOOK), fs::Permissions::from_mode(0o755)).unwrap();
         fs::remove_file(folder.path().join("trireme-agent")).unwrap();
         let problem = missing_programs(folder.path()).unwrap();
         assert!(problem.starts_with("trireme-agent, trireme-router not found"), "{problem}");
@@ -178,6 +185,7 @@ mod tests {
             saved,
             programs: Path::new("/"),
             running: &[],
+            demo: None,
         };
         assert!(conflict(&intent(Some(&saved))).unwrap().contains("`one`"));
         assert_eq!((conflict(&intent(None)), conflict(&intent(Some(&choices)))), (None, None));

@@ -47,8 +47,8 @@ fn sections(layout: &Layout, choices: &Choices) -> Vec<Section> {
             ],
         ),
         ("controller", vec![("listen", public(ports.api))]),
-        ("agent", vec![("listen", inner(1)), ("docker_socket", socket.clone())]),
-        ("builder", vec![("listen", public(ports.ssh)), ("docker_socket", socket)]),
+        ("agent", vec![("listen", inner(1)), ("docker", socket.clone())]),
+        ("builder", vec![("listen", public(ports.ssh)), ("docker", socket)]),
         ("registry-proxy", vec![("listen", registry.into()), ("control_listen", inner(3))]),
         (
             "router",

@@ -62,12 +62,15 @@ pub async fn status(layout: &Layout, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn print(layout: &Layout, status: &Status) {
-    println!("node {} · {} · {}", status.node, status.api, status.data.display());
+    output::line(format_args!("node {} · {} · {}", status.node, status.api, status.data.display()));
     let headers = ["PROGRAM", "STATE", "PID", "UPTIME", "RESTARTS", "MEMORY", "HEALTH"];
     output::table(&headers, status.programs.iter().map(row).collect());
-    println!("together {} resident", mebibytes(status.resident_bytes));
+    output::line(format_args!("together {} resident", mebibytes(status.resident_bytes)));
     if !status.supervised {
-        println!("Nothing keeps them running; `clusterctl up{}` does.", data_flag(layout));
+        output::line(format_args!(
+            "Nothing keeps them running; `clusterctl up{}` does.",
+            data_flag(layout)
+        ));
     }
 }
 
@@ -79,7 +82,7 @@ fn row(status: &ProgramStatus) -> Vec<String> {
         (Some(_), _) => status.health.words(),
     };
     vec![
-        status.program.to_owned(),
+        status.name.to_owned(),
         status.state.to_owned(),
         or_dash(status.pid.map(|pid| pid.to_string())),
         or_dash(status.uptime_seconds.map(uptime)),

@@ -64,6 +64,7 @@ pub async fn up(up: Up) -> anyhow::Result<ExitCode> {
             saved: saved.as_ref(),
             programs,
             running: &running,
+            demo: up.demo.as_deref(),
         };
         let problems = preflight::problems(&intent).await;
         if !problems.is_empty() {
@@ -126,7 +127,7 @@ async fn wait_until_well(layout: &Layout, choices: &Choices) -> Result<(), Progr
         if Instant::now() > deadline {
             return Err((*sick).clone());
         }
-        let names: Vec<&str> = unwell.iter().map(|status| status.program).collect();
+        let names: Vec<&str> = unwell.iter().map(|status| status.name).collect();
         progress.say(&format!("waiting for {}", names.join(", ")));
         tokio::time::sleep(LOOK_PERIOD).await;
     }
@@ -141,7 +142,7 @@ fn refuse(problems: &[String]) -> ExitCode {
 }
 
 fn tell_sick(layout: &Layout, sick: &ProgramStatus) {
-    let program = sick.program;
+    let program = sick.name;
     eprintln!(
         "clusterctl: `{program}` does not get well: {} ({}).",
         sick.health.words(),
@@ -174,7 +175,12 @@ fn print_next(layout: &Layout, choices: &Choices) {
     println!("  CA     {} (anyone on this machine may read it)", choices.ca_out.display());
     println!("  data   {}", layout.data.display());
     println!("\nThe first user to register becomes the administrator:\n");
-    println!("  paasctl register {} --ca-file {}", choices.api_url(), choices.ca_out.display());
+    println!(
+        "  {} register {} --ca-file {}",
+        demo::paasctl(),
+        choices.api_url(),
+        choices.ca_out.display()
+    );
     let data = data_flag(layout);
     println!(
         "\n`clusterctl status{data}` shows the programs, `clusterctl down{data}` stops them and keeps the data."

@@ -1,15 +1,18 @@
 //! One small HTTP/1.1 request over a connection of one's own: to admin endpoints and to the Docker Engine's socket.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
 };
+use tokio_rustls::TlsConnector;
 
 /// Answers are small JSON documents.
 const MAX_ANSWER_BYTES: usize = 8 << 20;
@@ -20,6 +23,12 @@ pub enum HttpError {
     /// Nobody listens, or we may not connect.
     #[error("connect")]
     Connect(#[source] std::io::Error),
+    /// The server does not prove its name.
+    #[error("verify the server")]
+    Tls(#[source] std::io::Error),
+    /// The authority or the name to verify is not usable.
+    #[error("use the authority's certificate")]
+    Authority,
     /// The answer did not come in time.
     #[error("get an answer within {0:?}")]
     Timeout(Duration),
@@ -44,7 +53,37 @@ pub struct Answer {
 pub async fn get(address: SocketAddr, path: &str, limit: Duration) -> Result<Answer, HttpError> {
     within(limit, async {
         let stream = TcpStream::connect(address).await.map_err(HttpError::Connect)?;
-        exchange(stream, Method::GET, path).await
+        exchange(stream, Method::GET, "localhost", path).await
+    })
+    .await
+}
+
+/// Asks for the first page of a site, as its visitors do, of the server at an address.
+pub async fn visit(address: SocketAddr, host: &str, limit: Duration) -> Result<Answer, HttpError> {
+    within(limit, async {
+        let stream = TcpStream::connect(address).await.map_err(HttpError::Connect)?;
+        exchange(stream, Method::GET, host, "/").await
+    })
+    .await
+}
+
+/// The same over TLS, trusting the authorities of a PEM file only.
+pub async fn visit_over_tls(
+    address: SocketAddr,
+    host: &str,
+    authority: &Path,
+    limit: Duration,
+) -> Result<Answer, HttpError> {
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_file(authority).map_err(|_| HttpError::Authority)?;
+    roots.add(certificate).map_err(|_| HttpError::Authority)?;
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| HttpError::Authority)?;
+    within(limit, async {
+        let stream = TcpStream::connect(address).await.map_err(HttpError::Connect)?;
+        let connector = TlsConnector::from(Arc::new(config));
+        let stream = connector.connect(name, stream).await.map_err(HttpError::Tls)?;
+        exchange(stream, Method::GET, host, "/").await
     })
     .await
 }
@@ -58,7 +97,7 @@ pub async fn over_socket(
 ) -> Result<Answer, HttpError> {
     within(limit, async {
         let stream = UnixStream::connect(socket).await.map_err(HttpError::Connect)?;
-        exchange(stream, method, path).await
+        exchange(stream, method, "localhost", path).await
     })
     .await
 }
@@ -73,6 +112,7 @@ async fn within(
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     method: Method,
+    host: &str,
     path: &str,
 ) -> Result<Answer, HttpError> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -81,7 +121,7 @@ async fn exchange(
     let request = Request::builder()
         .method(method)
         .uri(path)
-        .header("host", "localhost")
+        .header("host", host)
         .body(Empty::<Bytes>::new())
         .expect("paths are written here, encoded where they hold data");
     let asked = async {

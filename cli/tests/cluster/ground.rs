@@ -6,22 +6,21 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixListener},
     path::{Path, PathBuf},
     process::Command,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU16, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 pub const PROGRAMS: [&str; 6] =
     ["logger", "registry-proxy", "controller", "agent", "router", "builder"];
-/// Below the ports the kernel hands out by itself.
-const FIRST_PORT: u16 = 21_000;
+/// Below the ports the kernel hands out by itself, and away from those of other tests.
+const FIRST_PORT: u16 = 11_000;
 const PORTS_PER_GROUND: u16 = 30;
+const GROUNDS: u16 = 100;
 
 pub struct Ground {
     folder: tempfile::TempDir,
     base: u16,
+    _claim: fs::File,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -43,13 +42,9 @@ pub struct Pid {
 
 impl Ground {
     pub fn new() -> Ground {
-        static NEXT: AtomicU16 = AtomicU16::new(0);
-        let number = NEXT.fetch_add(1, Ordering::SeqCst);
-        // Two runs of these tests at the same time take different ports.
-        let run = u16::try_from(std::process::id() % 15).unwrap();
-        let base = FIRST_PORT + (run * 20 + number) * PORTS_PER_GROUND;
+        let (base, claim) = claim_ports();
         let folder = tempfile::tempdir().unwrap();
-        let ground = Ground { folder, base, asked: Arc::default() };
+        let ground = Ground { folder, base, _claim: claim, asked: Arc::default() };
         let programs = ground.programs_folder();
         fs::create_dir(&programs).unwrap();
         let built = PathBuf::from(env!("CARGO_BIN_EXE_clusterctl"));
@@ -58,6 +53,7 @@ impl Ground {
         for name in PROGRAMS {
             copy(&stand_in, &programs.join(format!("trireme-{name}")));
         }
+        copy(&stand_in, &programs.join("trireme-pre-receive"));
         ground.serve_docker();
         ground
     }
@@ -118,7 +114,7 @@ impl Ground {
         programs
             .map(|program| {
                 let restarts = program["restarts"].as_u64().unwrap();
-                (text(&program["program"]), text(&program["state"]), restarts)
+                (text(&program["name"]), text(&program["state"]), restarts)
             })
             .collect()
     }
@@ -210,7 +206,7 @@ impl Drop for Ground {
         if std::thread::panicking() {
             let log =
                 fs::read_to_string(self.data().join("log/supervisor.log")).unwrap_or_default();
-            eprintln!("the supervisor's log:\n{log}");
+            let _ = writeln!(std::io::stderr(), "the supervisor's log:\n{log}");
         }
         self.cut_power();
     }
@@ -251,6 +247,18 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 pub fn make_executable(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The first of the ports that are this test's until the file is closed, whatever other tests and runs there are.
+fn claim_ports() -> (u16, fs::File) {
+    let folder = std::env::temp_dir().join("trireme-test-ports");
+    fs::create_dir_all(&folder).unwrap();
+    let bases = (0..GROUNDS).map(|number| FIRST_PORT + number * PORTS_PER_GROUND);
+    let claim = |base: u16| {
+        let file = fs::File::create(folder.join(base.to_string())).unwrap();
+        file.try_lock().ok().map(|()| (base, file))
+    };
+    bases.into_iter().find_map(claim).expect("fewer tests run at once")
 }
 
 fn copy(from: &Path, to: &Path) {
