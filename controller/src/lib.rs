@@ -5,9 +5,15 @@
 //! routers. It never talks to Docker and never serves an app's traffic. Read `records` (what is
 //! stored), then `observe`, `plan` and `apply` (how the world follows), then `api`.
 
+pub mod accounts;
+pub mod api;
+pub mod change;
+pub mod environment;
+pub mod follow;
 pub mod logs;
 pub mod plan;
 pub mod platform;
+pub mod progress;
 pub mod records;
 pub mod seal;
 pub mod view;

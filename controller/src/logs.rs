@@ -43,7 +43,8 @@ impl Logs {
     ) -> Result<Logs, service::identity::IdentityError> {
         let client = LoggerClient::new(service::channel(identity, address, "logger")?);
         let (lines, queue) = mpsc::channel(QUEUE_LINES);
-        let carrier = Carrier { client: client.clone(), source: source(), stop: tasks.stop().clone() };
+        let carrier =
+            Carrier { client: client.clone(), source: source(), stop: tasks.stop().clone() };
         tasks.spawn("platform lines", carrier.run(queue));
         Ok(Logs { client, lines, clock })
     }
@@ -79,8 +80,9 @@ impl Logs {
 
 async fn within<T>(call: impl Future<Output = Result<T, tonic::Status>>) -> Result<T, Problem> {
     let unavailable = || {
-        Problem::new(Code::Unavailable, "the log service does not answer")
-            .hint("try again in a moment; an administrator finds the reason with `clusterctl status`")
+        Problem::new(Code::Unavailable, "the log service does not answer").hint(
+            "try again in a moment; an administrator finds the reason with `clusterctl status`",
+        )
     };
     match tokio::time::timeout(ANSWER_LIMIT, call).await {
         Ok(Ok(answer)) => Ok(answer),
@@ -133,12 +135,16 @@ impl Carrier {
         for _ in 0..ATTEMPTS {
             let source = self.source.clone();
             let request = AppendRequest { lines: lines.to_vec(), source, sequence };
-            if let Ok(Ok(_)) = tokio::time::timeout(ANSWER_LIMIT, self.client.append(request)).await {
+            if let Ok(Ok(_)) = tokio::time::timeout(ANSWER_LIMIT, self.client.append(request)).await
+            {
                 return;
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        tracing::warn!(lines = lines.len(), "platform lines were dropped: no answer from the logger");
+        tracing::warn!(
+            lines = lines.len(),
+            "platform lines were dropped: no answer from the logger"
+        );
     }
 }
