@@ -273,7 +273,9 @@ fn complete(shell: Shell) {
         Shell::Zsh => clap_complete::Shell::Zsh,
         Shell::Fish => clap_complete::Shell::Fish,
     };
-    clap_complete::generate(shell, &mut Arguments::command(), "clusterctl", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "clusterctl", &mut script);
+    crate::output::raw(&script);
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ fn sections(layout: &Layout, choices: &Choices) -> Vec<Section> {
                 ("registry_control", inner(3)),
             ],
         ),
-        ("controller", vec![("listen", public(ports.api))]),
+        ("controller", controller(choices)),
         ("agent", vec![("listen", inner(1)), ("docker", socket.clone())]),
         ("builder", vec![("listen", public(ports.ssh)), ("docker", socket)]),
         ("registry-proxy", vec![("listen", registry.into()), ("control_listen", inner(3))]),
@@ -63,6 +63,27 @@ fn sections(layout: &Layout, choices: &Choices) -> Vec<Section> {
     sections
 }
 
+fn controller(choices: &Choices) -> Vec<(&'static str, Value)> {
+    let ports = &choices.ports;
+    vec![
+        ("listen", address(SocketAddr::new(choices.bind, ports.api))),
+        (
+            "git_remote_base",
+            format!("ssh://git@{}:{}", git_host(&choices.domain), ports.ssh).into(),
+        ),
+        ("http_port", i64::from(ports.http).into()),
+        ("https_port", i64::from(ports.https).into()),
+    ]
+}
+
+/// The host of git remotes. Names below `localhost` are known to browsers, but not to every ssh.
+fn git_host(domain: &str) -> String {
+    if domain == "localhost" || domain.ends_with(".localhost") {
+        return "localhost".to_owned();
+    }
+    format!("deis.{domain}")
+}
+
 fn address(address: SocketAddr) -> Value {
     address.to_string().into()
 }
@@ -77,6 +98,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn git_remotes_name_a_host_that_ssh_finds() {
+        assert_eq!(git_host("apps.localhost"), "localhost");
+        assert_eq!(git_host("example.org"), "deis.example.org");
+        assert_eq!(git_host("notlocalhost"), "deis.notlocalhost");
+    }
+
+    #[test]
     fn every_program_has_its_table_and_the_chosen_ports() {
         let layout = Layout::new("/srv/a \"b\"");
         let ports = PortWishes { http: Some(8080), base: Some(17400), ..PortWishes::default() };
@@ -89,6 +117,7 @@ mod tests {
         }
         assert_eq!(tables["cluster"]["data_dir"].as_str(), Some("/srv/a \"b\""));
         assert_eq!(tables["router"]["http_listen"].as_str(), Some("[::1]:8080"));
+        assert_eq!(tables["controller"]["http_port"].as_integer(), Some(8080));
         assert_eq!(tables["cluster"]["gateway"].as_str(), Some("127.0.0.1:17400"));
     }
 }
