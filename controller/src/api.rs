@@ -44,6 +44,12 @@ use crate::Context;
 use crate::accounts::password::Passwords;
 use crate::accounts::throttle::Throttle;
 
+// What the builders' side of the gateway shares with the handlers.
+pub(crate) use access::no_such_app;
+pub(crate) use answer::Failure;
+pub(crate) use changing::{current_release, say, write};
+pub(crate) use config::open as open_config;
+
 /// The largest request body.
 const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 

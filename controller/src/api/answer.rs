@@ -25,7 +25,7 @@ pub(super) const REQUEST_ID: &str = "x-request-id";
 
 /// Why a request is not answered as asked.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// Said to the user as it is.
     Problem(Box<Problem>),
     /// A race was lost; reading anew and trying again may help.
