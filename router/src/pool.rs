@@ -32,8 +32,10 @@ pub enum Sending {
 #[derive(Debug, Default)]
 pub struct Pool {
     shelf: Mutex<Shelf>,
-    /// The unit was seen to close a connection that a request that must not be sent twice might have taken. From then
-    /// on such requests get new ones.
+    /// A connection was seen open after all the time in which a request that must not be sent twice may take one.
+    /// Until then such requests get new connections.
+    keeps_long: AtomicBool,
+    /// The unit was seen to close one within that time. From then on such requests get new ones.
     closes_early: AtomicBool,
 }
 
@@ -52,7 +54,7 @@ struct Idle {
 impl Pool {
     /// An open connection for a request, if there is one that fits.
     pub fn take(&self, sending: Sending, now: Duration, limit: Duration) -> Option<Connection> {
-        if sending == Sending::Once && self.closes_early.load(Ordering::Relaxed) {
+        if sending == Sending::Once && !self.is_trusted() {
             return None;
         }
         let mut shelf = self.lock();
@@ -67,19 +69,24 @@ impl Pool {
             if taken.connection.is_open() {
                 return Some(taken.connection);
             }
-            if self.closed_after(idle_for) && sending == Sending::Once {
+            self.closed_after(idle_for);
+            if sending == Sending::Once && !self.is_trusted() {
                 return None;
             }
         }
         None
     }
 
-    /// Notes that the unit closed a connection that had been idle for this long; true: it is one that closes early.
-    fn closed_after(&self, idle_for: Duration) -> bool {
+    /// Whether the unit is known to keep idle connections for as long as it takes.
+    fn is_trusted(&self) -> bool {
+        self.keeps_long.load(Ordering::Relaxed) && !self.closes_early.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the unit closed a connection that had been idle for this long.
+    fn closed_after(&self, idle_for: Duration) {
         if idle_for < SETTLED_UNTIL {
             self.closes_early.store(true, Ordering::Relaxed);
         }
-        self.closes_early.load(Ordering::Relaxed)
     }
 
     /// Notes that a connection taken from here broke before an answer.
@@ -99,11 +106,19 @@ impl Pool {
         shelf.idle.push(Idle { connection, since: now });
     }
 
-    /// Closes connections that were idle for too long or that the unit closed.
+    /// Closes connections that were idle for too long or that the unit closed, and learns how long it keeps them.
     pub fn sweep(&self, now: Duration, limit: Duration) {
-        self.lock()
-            .idle
-            .retain(|idle| now.saturating_sub(idle.since) < limit && !idle.connection.is_closed());
+        self.lock().idle.retain(|idle| {
+            let idle_for = now.saturating_sub(idle.since);
+            if idle.connection.is_closed() {
+                self.closed_after(idle_for);
+                return false;
+            }
+            if idle_for >= SETTLED_UNTIL && idle.connection.is_open() {
+                self.keeps_long.store(true, Ordering::Relaxed);
+            }
+            idle_for < limit
+        });
     }
 
     /// Closes all and keeps none any more: the unit is to see that nobody needs it.

@@ -146,6 +146,30 @@ async fn units_that_close_kept_connections_fail_no_request_under_load() {
 }
 
 #[tokio::test]
+async fn a_post_shares_connections_once_the_unit_was_seen_to_keep_them() {
+    let rig = Rig::start().await;
+    let unit = Unit::saying("ok").await;
+    rig.serve(&[unit.address]).await;
+    let mut client = Client::connect(rig.router.http).await;
+    for _ in 0..3 {
+        client.post("/", "x").await.unwrap();
+    }
+    assert_eq!(unit.connections(), 3, "nothing is known of the unit yet");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let before = unit.connections();
+        client.get("/").await.unwrap();
+        // A connection that was used a moment ago may still be about to close.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        client.post("/", "x").await.unwrap();
+        if unit.connections() == before {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "every POST gets a new connection");
+    }
+}
+
+#[tokio::test]
 async fn requests_share_connections_to_a_unit() {
     let rig = Rig::start().await;
     let unit = Unit::saying("ok").await;
