@@ -7,26 +7,54 @@
 
 pub mod accounts;
 pub mod api;
+pub mod apply;
 pub mod change;
+pub mod config;
 pub mod environment;
 pub mod follow;
+pub mod gateway;
+pub mod heard;
+pub mod https;
+pub mod leader;
 pub mod logs;
+pub mod observe;
 pub mod plan;
+pub mod planner;
 pub mod platform;
 pub mod progress;
 pub mod records;
+pub mod retention;
 pub mod seal;
 pub mod view;
 
+use std::path::Path;
 use std::sync::Arc;
 
-use service::{Clock, Identity, Wake};
+use anyhow::Context as _;
+use futures_util::FutureExt;
+use service::{Admin, Clock, Identity, Stop, Tasks, Wake, durable, reconcile};
+use store::{EmbeddedStore, EtcdOptions, EtcdStore, EtcdTls, Store};
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, watch};
+use tonic::transport::server::TcpIncoming;
 
+use crate::apply::Applier;
+pub use crate::config::Config;
+use crate::config::{EtcdFiles, StoreConfig};
+use crate::gateway::Gateway;
+use crate::gateway::nodes::{Nodes, Versions};
+use crate::gateway::routers::{Routers, Tables};
+use crate::heard::Heard;
+use crate::leader::Leader;
 use crate::logs::Logs;
+use crate::observe::Observer;
+use crate::plan::Rules;
+use crate::planner::{Parts, Planner};
 use crate::platform::Platform;
-use crate::records::Records;
+use crate::records::{CommitError, Document, Incarnation, Records, Write};
+use crate::retention::Images;
 use crate::seal::Seal;
-use crate::view::ViewReceiver;
+use crate::view::{View, ViewReceiver};
 
 /// What handlers of the API and the gateway share. Cheap to clone.
 #[derive(Clone)]
@@ -47,4 +75,177 @@ pub struct Context {
     pub platform: Arc<Platform>,
     /// The app's logs: read, said to, forgotten.
     pub logs: Logs,
+}
+
+/// Runs the controller until `stop`.
+pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
+    Controller::bind(config).await?.run(stop).await
+}
+
+/// A controller that listens and has read its store, but does not serve yet.
+pub struct Controller {
+    config: Config,
+    identity: Identity,
+    seal: Arc<Seal>,
+    records: Records,
+    incarnation: String,
+    api: TcpListener,
+    gateway: TcpIncoming,
+    admin: TcpListener,
+}
+
+impl Controller {
+    /// Reads keys and certificates, opens the listeners and the store.
+    pub async fn bind(config: Config) -> anyhow::Result<Controller> {
+        let (files, listen) = (&config.files, &config.listen);
+        durable::create_private_dir(&files.folder)?;
+        let identity =
+            Identity::load(&files.identity).context("load the controller's identity")?;
+        let seal = Arc::new(Seal::load(&files.seal_key())?);
+        let gateway = Gateway::bind(listen.gateway)?;
+        let bind = async |name: &str, address| {
+            let bound = TcpListener::bind(address).await;
+            bound.with_context(|| format!("listen for {name} on {address}"))
+        };
+        let (api, admin) =
+            (bind("the API", listen.api).await?, bind("the admin endpoint", listen.admin).await?);
+        let records = Records::new(open_store(&config.store).await.context("open the store")?);
+        let incarnation = incarnation(&records).await.context("read the cluster's incarnation")?;
+        Ok(Controller { config, identity, seal, records, incarnation, api, gateway, admin })
+    }
+
+    /// The addresses of the API, the gateway and the admin endpoint.
+    pub fn addresses(&self) -> anyhow::Result<[std::net::SocketAddr; 3]> {
+        let gateway = self.gateway.local_addr()?;
+        Ok([self.api.local_addr()?, gateway, self.admin.local_addr()?])
+    }
+
+    /// Serves until `stop`.
+    pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
+        let [api, gateway, admin_address] = self.addresses()?;
+        tracing::info!(%api, %gateway, admin = %admin_address, "listening");
+        let Controller { config, identity, seal, records, .. } = self;
+        let (clock, tasks, wake) = (Clock::system(), Tasks::new(stop.clone()), Wake::new());
+        let api_tls = https::server_config(&config.files.api)?;
+
+        let leader = Leader::take(records.clone(), &config.node).await?;
+        let observer = Arc::new(Observer::start(records.clone()).await?);
+        let heard = Heard::default();
+        let tables = Tables::new(seal.clone());
+        let (snapshot, _) = observer.snapshot(|_| {});
+        let (view_sender, view) = watch::channel(View { snapshot, ..View::default() });
+        let logs = Logs::start(&identity, &config.parts.logger, clock.clone(), &tasks)?;
+        let context = Context {
+            records: records.clone(),
+            seal: seal.clone(),
+            view: view.clone(),
+            wake: wake.clone(),
+            clock: clock.clone(),
+            identity: identity.clone(),
+            platform: Arc::new(config.platform.clone()),
+            logs: logs.clone(),
+        };
+        let planner = Planner::new(Parts {
+            observer: observer.clone(),
+            heard: heard.clone(),
+            applier: Applier { records, leader },
+            tables: tables.clone(),
+            view: view_sender,
+            rules: Rules { default_memory_bytes: config.platform.default_memory_bytes },
+            domain: config.platform.domain.clone(),
+            clock: clock.clone(),
+            images: Images::new(&identity, &config.parts.registry_control)?,
+            logs,
+            tasks: tasks.clone(),
+            wake: wake.clone(),
+        });
+        let gateway = Gateway {
+            nodes: Nodes {
+                view,
+                heard: heard.clone(),
+                wake: wake.clone(),
+                clock: clock.clone(),
+                seal,
+                incarnation: self.incarnation,
+                versions: Versions::default(),
+            },
+            routers: Routers { tables, heard, wake: wake.clone(), clock },
+            stop: stop.clone(),
+        };
+
+        tasks.spawn("admin", admin(&observer, &wake).serve(self.admin, stop.clone()));
+        tasks.spawn("observer", observer.follow(wake.clone(), stop.clone()));
+        tasks.spawn("planner", plan_until(planner, wake, stop.clone()));
+        tasks.spawn("gateway", gateway.serve(self.gateway, context.clone()));
+        tasks.spawn("api", https::serve(self.api, api_tls, api::router(context), stop));
+        Ok(tasks.finish().await?)
+    }
+}
+
+async fn plan_until(planner: Planner, wake: Wake, stop: Stop) {
+    // Never waited for, as there is one pass at a time: a future that borrows it from here could not move between threads.
+    let planner = Arc::new(Mutex::new(planner));
+    let pass = move || {
+        let planner = planner.clone();
+        async move { planner.lock().await.pass().await }.boxed()
+    };
+    reconcile::drive("planner", planner::OPTIONS, wake, stop, pass).await;
+}
+
+fn admin(observer: &Arc<Observer>, wake: &Wake) -> Admin {
+    let admin = Admin::new("controller");
+    let observer = observer.clone();
+    admin.check("store", move || observer.seen().trouble.map_or(Ok(()), Err));
+    let wake = wake.clone();
+    admin.check("planner", move || wake.check());
+    admin
+}
+
+async fn open_store(config: &StoreConfig) -> anyhow::Result<Arc<dyn Store>> {
+    match config {
+        StoreConfig::Embedded(path) => {
+            let path = path.clone();
+            let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(path)).await?;
+            Ok(Arc::new(opened?))
+        }
+        StoreConfig::Etcd(etcd) => {
+            let options = EtcdOptions {
+                endpoints: etcd.endpoints.clone(),
+                tls: etcd.tls.as_ref().map(etcd_tls).transpose()?,
+                key_prefix: etcd.prefix.clone(),
+            };
+            Ok(Arc::new(EtcdStore::connect(options).await?))
+        }
+    }
+}
+
+fn etcd_tls(files: &EtcdFiles) -> anyhow::Result<EtcdTls> {
+    let read = |path: &Path| {
+        std::fs::read(path).with_context(|| format!("read `{}`", path.display()))
+    };
+    Ok(EtcdTls {
+        ca_pem: read(&files.ca)?,
+        certificate_pem: read(&files.certificate)?,
+        key_pem: read(&files.key)?,
+        server_name: files.server_name.clone(),
+    })
+}
+
+/// The life of this store: made at the first start, kept for ever.
+async fn incarnation(records: &Records) -> anyhow::Result<String> {
+    if let Some(known) = records.get::<Incarnation>(Incarnation::PREFIX).await? {
+        return Ok(known.value.id);
+    }
+    let mut random = [0; 16];
+    rand::Rng::fill_bytes(&mut rand::rng(), &mut random);
+    let made = Incarnation { id: format!("{:032x}", u128::from_le_bytes(random)) };
+    match records.commit(Write::new().create(&made)).await {
+        Ok(_) => Ok(made.id),
+        // Another controller was first.
+        Err(CommitError::Conflict) => {
+            let known = records.get::<Incarnation>(Incarnation::PREFIX).await?;
+            Ok(known.context("the incarnation vanished")?.value.id)
+        }
+        Err(error) => Err(error.into()),
+    }
 }

@@ -5,7 +5,9 @@
 //! be had now, in words a user reads. A second pass over an unchanged world plans nothing.
 
 pub mod placement;
+pub mod retention;
 pub mod rollout;
+pub mod routes;
 
 use model::app::App;
 use model::name::{AppName, ProcessType, UnitId};

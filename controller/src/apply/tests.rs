@@ -1,0 +1,1 @@
+//! Writes that win and writes that lose.

@@ -1,0 +1,230 @@
+//! The controller's settings, each with its default.
+//!
+//! ```text
+//!   [cluster]     node, domain, data_dir, gateway, agent, logger, registry, registry_control
+//!   [controller]  listen, gateway_listen, admin_listen, git_remote_base, http_port, https_port, default_memory,
+//!                 store, etcd_endpoints, etcd_prefix, etcd_ca, etcd_certificate, etcd_key, etcd_server_name
+//! ```
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use service::{List, Settings, Size};
+
+use crate::platform::Platform;
+
+/// Everything the controller can be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This node's name.
+    pub node: String,
+    /// Addresses to listen on.
+    pub listen: Listen,
+    /// Addresses of the other parts.
+    pub parts: Parts,
+    /// Where files are.
+    pub files: Files,
+    /// Where the cluster's memory is.
+    pub store: StoreConfig,
+    /// Names, doors and defaults of this platform.
+    pub platform: Platform,
+}
+
+/// Addresses to listen on.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// The public API.
+    pub api: SocketAddr,
+    /// For all other parts.
+    pub gateway: SocketAddr,
+    /// Health, version, metrics.
+    pub admin: SocketAddr,
+}
+
+/// Addresses of the other parts that the controller calls.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The logger.
+    pub logger: String,
+    /// The registry's retention side.
+    pub registry_control: String,
+}
+
+/// Where files are.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// Own files.
+    pub folder: PathBuf,
+    /// The identity's folder.
+    pub identity: PathBuf,
+    /// The API's certificate and key.
+    pub api: PathBuf,
+}
+
+/// Where the cluster's memory is.
+#[derive(Debug, Clone)]
+pub enum StoreConfig {
+    /// A file of this controller.
+    Embedded(PathBuf),
+    /// An etcd cluster.
+    Etcd(EtcdConfig),
+}
+
+/// Which etcd cluster, and who we are to it.
+#[derive(Debug, Clone)]
+pub struct EtcdConfig {
+    /// URLs.
+    pub endpoints: Vec<String>,
+    /// Put before every key.
+    pub prefix: String,
+    /// Mutual TLS, if it is used.
+    pub tls: Option<EtcdFiles>,
+}
+
+/// Certificates for etcd.
+#[derive(Debug, Clone)]
+pub struct EtcdFiles {
+    /// Who signs the members' certificates.
+    pub ca: PathBuf,
+    /// Ours.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The name in the members' certificates, where it is not the endpoint's host.
+    pub server_name: Option<String>,
+}
+
+impl Config {
+    /// Reads all settings.
+    pub fn read(settings: &mut Settings) -> Config {
+        let node = settings.required("cluster.node", "node-1", "This node's name.");
+        let data: PathBuf =
+            settings.get("cluster.data_dir", "/var/lib/trireme", "Folder of all programs' files.");
+        let folder = data.join("controller");
+        Config {
+            node,
+            listen: Listen::read(settings),
+            parts: Parts::read(settings),
+            store: StoreConfig::read(settings, &folder),
+            files: Files {
+                folder,
+                identity: data.join("identity").join("controller"),
+                api: data.join("identity").join("api"),
+            },
+            platform: read_platform(settings),
+        }
+    }
+}
+
+impl Files {
+    /// The key under which secrets are sealed.
+    pub fn seal_key(&self) -> PathBuf {
+        self.folder.join("seal.key")
+    }
+}
+
+impl Listen {
+    fn read(settings: &mut Settings) -> Listen {
+        let api = settings.get("listen", "0.0.0.0:8000", "Address of the public API, HTTPS.");
+        let everyones: SocketAddr = settings.get(
+            "cluster.gateway",
+            "127.0.0.1:7400",
+            "Address of the controller's gateway.",
+        );
+        let gateway = settings.optional(
+            "gateway_listen",
+            "Address of the gateway for all other parts; `gateway` of [cluster] when absent.",
+        );
+        let admin = settings.get(
+            "admin_listen",
+            "127.0.0.1:7410",
+            "Address of health, version and metrics.",
+        );
+        Listen { api, gateway: gateway.unwrap_or(everyones), admin }
+    }
+}
+
+impl Parts {
+    fn read(settings: &mut Settings) -> Parts {
+        Parts {
+            logger: settings.get("cluster.logger", "127.0.0.1:7402", "Address of the logger."),
+            registry_control: settings.get(
+                "cluster.registry_control",
+                "127.0.0.1:7403",
+                "Address of the registry's retention side.",
+            ),
+        }
+    }
+}
+
+impl StoreConfig {
+    fn read(settings: &mut Settings, folder: &Path) -> StoreConfig {
+        let kind: String = settings.get(
+            "store",
+            "embedded",
+            "Where the cluster's memory is: `embedded` (a file) or `etcd`.",
+        );
+        let endpoints: List<String> =
+            settings.get("etcd_endpoints", "", "URLs of the etcd members.");
+        let prefix =
+            settings.get("etcd_prefix", "trireme/", "What stands before every key in etcd.");
+        let ca = settings.optional("etcd_ca", "File of the authority of the etcd members.");
+        let certificate = settings.optional("etcd_certificate", "File of our certificate to etcd.");
+        let key = settings.optional("etcd_key", "File of that certificate's key.");
+        let server_name = settings.optional(
+            "etcd_server_name",
+            "Name in the members' certificates, where it is not the endpoint's host.",
+        );
+        let tls = match (ca, certificate, key) {
+            (Some(ca), Some(certificate), Some(key)) => {
+                Some(EtcdFiles { ca, certificate, key, server_name })
+            }
+            (None, None, None) => None,
+            _ => {
+                settings.problem(
+                    "`etcd_ca`, `etcd_certificate` and `etcd_key` must be set together".to_owned(),
+                );
+                None
+            }
+        };
+        match kind.as_str() {
+            "embedded" => {}
+            "etcd" if !endpoints.0.is_empty() => {
+                return StoreConfig::Etcd(EtcdConfig { endpoints: endpoints.0, prefix, tls });
+            }
+            "etcd" => settings.problem("`etcd_endpoints` must name a member of etcd".to_owned()),
+            other => settings
+                .problem(format!("`store` is `{other}`; it must be `embedded` or `etcd`")),
+        }
+        StoreConfig::Embedded(folder.join("store.redb"))
+    }
+}
+
+fn read_platform(settings: &mut Settings) -> Platform {
+    let domain = settings.get(
+        "cluster.domain",
+        "apps.localhost",
+        "The platform's domain: apps answer at `<app>.<domain>`.",
+    );
+    Platform {
+        version: service::VERSION.to_owned(),
+        domain,
+        git_remote_base: settings.get(
+            "git_remote_base",
+            "ssh://git@localhost:2222",
+            "What git remotes begin with.",
+        ),
+        http_port: settings.get("http_port", "80", "Port of the router for HTTP, as users see it."),
+        https_port: settings.get(
+            "https_port",
+            "443",
+            "Port of the router for HTTPS, as users see it.",
+        ),
+        logger: settings.get("cluster.logger", "127.0.0.1:7402", "Address of the logger."),
+        default_memory_bytes: settings
+            .get::<Size>("default_memory", "512M", "Memory of a unit without a limit of its own.")
+            .0,
+    }
+}

@@ -1,0 +1,144 @@
+//! What all other parts call: orders out, reports in. Mutual TLS; each call names the role that may make it.
+
+pub mod builds;
+pub mod nodes;
+pub mod routers;
+pub mod slice;
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures_util::{Stream, StreamExt};
+use proto::gateway as wire;
+use proto::gateway::gateway_server::{Gateway as GatewayRpc, GatewayServer};
+use service::{Peer, Stop};
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+use crate::Context;
+use crate::gateway::nodes::Nodes;
+use crate::gateway::routers::Routers;
+
+/// A report of many failing units with their last lines.
+const MAX_REPORT_BYTES: usize = 16 * 1024 * 1024;
+/// A silent caller is pinged after this long, and given as long again to answer.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+/// How long calls may take to end after a stop.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// A stream of answers.
+pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The calls, by who makes them.
+pub struct Gateway {
+    /// Agents.
+    pub nodes: Nodes,
+    /// Routers.
+    pub routers: Routers,
+    /// Ends streams.
+    pub stop: Stop,
+}
+
+impl Gateway {
+    /// Opens the listener.
+    pub fn bind(address: SocketAddr) -> anyhow::Result<TcpIncoming> {
+        let incoming = TcpIncoming::bind(address)
+            .with_context(|| format!("listen for other parts on {address}"))?;
+        Ok(incoming.with_nodelay(Some(true)))
+    }
+
+    /// Serves until `stop`.
+    pub async fn serve(self, incoming: TcpIncoming, context: Context) -> anyhow::Result<()> {
+        let stop = self.stop.clone();
+        let service = GatewayServer::from_arc(Arc::new(self))
+            .max_decoding_message_size(MAX_REPORT_BYTES);
+        let served = Server::builder()
+            .tls_config(context.identity.server_tls())
+            .context("set up TLS of the gateway")?
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE))
+            .add_service(service)
+            .serve_with_incoming_shutdown(incoming, stop.wait());
+        let given_up = async {
+            stop.wait().await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        tokio::select! {
+            served = served => served.context("serve the gateway"),
+            () = given_up => Ok(()),
+        }
+    }
+
+    /// A stream that ends with the program.
+    fn answers<T: Send + 'static>(
+        &self,
+        stream: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    ) -> Response<Answers<T>> {
+        let stop = self.stop.clone();
+        Response::new(stream.take_until(async move { stop.wait().await }).boxed())
+    }
+}
+
+/// The caller, who must have this role.
+fn caller<T>(request: &Request<T>, role: &str) -> Result<Peer, Status> {
+    let peer = service::peer(request)?;
+    peer.require_role(&[role])?;
+    Ok(peer)
+}
+
+/// The caller, who must have this role and be on the node it speaks for.
+fn caller_on<T>(request: &Request<T>, role: &str, node: &str) -> Result<(), Status> {
+    let peer = caller(request, role)?;
+    if peer.node == node {
+        return Ok(());
+    }
+    Err(Status::permission_denied(format!("{peer} may not speak for node `{node}`")))
+}
+
+/// What a caller sent that is not the document it should be.
+fn malformed(what: &str, error: impl std::fmt::Display) -> Status {
+    Status::invalid_argument(format!("{what}: {error}"))
+}
+
+#[tonic::async_trait]
+impl GatewayRpc for Gateway {
+    async fn assignments(
+        &self,
+        request: Request<wire::AssignmentsRequest>,
+    ) -> Result<Response<Answers<wire::AssignmentSet>>, Status> {
+        caller_on(&request, "agent", &request.get_ref().node)?;
+        let node = request.into_inner().node;
+        let node = node.parse().map_err(|error| malformed("node", error))?;
+        Ok(self.answers(self.nodes.assignments(node)))
+    }
+
+    async fn report_node(
+        &self,
+        request: Request<wire::NodeReport>,
+    ) -> Result<Response<wire::ReportAnswer>, Status> {
+        let peer = caller(&request, "agent")?;
+        self.nodes.report(&peer, request.get_ref())?;
+        Ok(Response::new(wire::ReportAnswer {}))
+    }
+
+    async fn routes(
+        &self,
+        request: Request<wire::RoutesRequest>,
+    ) -> Result<Response<Answers<wire::RouteTable>>, Status> {
+        caller_on(&request, "router", &request.get_ref().node)?;
+        Ok(self.answers(self.routers.tables()))
+    }
+
+    async fn report_router(
+        &self,
+        request: Request<wire::RouterReport>,
+    ) -> Result<Response<wire::ReportAnswer>, Status> {
+        caller_on(&request, "router", &request.get_ref().node)?;
+        self.routers.report(request.get_ref())?;
+        Ok(Response::new(wire::ReportAnswer {}))
+    }
+}

@@ -1,0 +1,142 @@
+//! Agents: the slice of units they shall run out, the truth about them in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::{Stream, stream};
+use model::name::{NodeName, UnitId};
+use model::node::Node;
+use model::time::Time;
+use model::unit::UnitStatus;
+use proto::gateway as wire;
+use service::{Clock, Peer, Wake};
+use tonic::Status;
+
+use super::malformed;
+use crate::gateway::slice::Slice;
+use crate::heard::Heard;
+use crate::seal::Seal;
+use crate::view::ViewReceiver;
+
+/// What agents call.
+pub struct Nodes {
+    /// Where the units come from. Its first value already shows the store as it was read.
+    pub view: ViewReceiver,
+    /// Where reports go.
+    pub heard: Heard,
+    /// Told of news.
+    pub wake: Wake,
+    /// The time.
+    pub clock: Clock,
+    /// Opens configurations.
+    pub seal: Arc<Seal>,
+    /// The life of this store.
+    pub incarnation: String,
+    /// Numbers the sets.
+    pub versions: Versions,
+}
+
+/// Gives each set a version above all before it, across restarts too as long as the clock is not set back.
+#[derive(Clone, Default)]
+pub struct Versions(Arc<AtomicU64>);
+
+impl Versions {
+    fn next(&self, now_ms: u64) -> u64 {
+        let above = |last: u64| (last + 1).max(now_ms);
+        let last = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(above(last)));
+        above(last.unwrap_or_else(|last| last))
+    }
+}
+
+impl Nodes {
+    /// The node's slice, and each one after it.
+    pub fn assignments(
+        &self,
+        node: NodeName,
+    ) -> impl Stream<Item = Result<wire::AssignmentSet, Status>> + Send + use<> {
+        let mut view = self.view.clone();
+        view.mark_changed();
+        let orders = Orders {
+            slice: Slice::new(node, self.seal.clone()),
+            view,
+            clock: self.clock.clone(),
+            incarnation: self.incarnation.clone(),
+            versions: self.versions.clone(),
+        };
+        stream::unfold(orders, |mut orders| async {
+            let set = orders.next().await?;
+            Some((Ok(set), orders))
+        })
+    }
+
+    /// Takes a report.
+    pub fn report(&self, peer: &Peer, report: &wire::NodeReport) -> Result<(), Status> {
+        let node: Node =
+            serde_json::from_str(&report.node_json).map_err(|error| malformed("node", error))?;
+        if node.name.as_str() != peer.node {
+            let refusal = format!("{peer} may not speak for node `{}`", node.name);
+            return Err(Status::permission_denied(refusal));
+        }
+        let node = Node { heard: Time(self.clock.now_ms()), ..node };
+        if self.heard.node(node, statuses(&report.statuses_json)?) {
+            self.wake.kick();
+        }
+        Ok(())
+    }
+}
+
+fn statuses<'a>(
+    json: impl IntoIterator<Item = (&'a String, &'a String)>,
+) -> Result<BTreeMap<UnitId, UnitStatus>, Status> {
+    let read = |(unit, status): (&String, &String)| {
+        let unit = unit.parse().map_err(|error| malformed("unit", error))?;
+        let status = serde_json::from_str(status).map_err(|error| malformed("status", error))?;
+        Ok((unit, status))
+    };
+    json.into_iter().map(read).collect()
+}
+
+/// One agent's stream.
+struct Orders {
+    slice: Slice,
+    view: ViewReceiver,
+    clock: Clock,
+    incarnation: String,
+    versions: Versions,
+}
+
+impl Orders {
+    /// The next set that differs from the last; none when there will be no more.
+    async fn next(&mut self) -> Option<wire::AssignmentSet> {
+        loop {
+            self.view.changed().await.ok()?;
+            let snapshot = self.view.borrow_and_update().snapshot.clone();
+            match self.slice.follow(&snapshot) {
+                Ok(None) => {}
+                Ok(Some(units)) => {
+                    let version = self.versions.next(self.clock.now_ms());
+                    let incarnation = self.incarnation.clone();
+                    return Some(wire::AssignmentSet { version, incarnation, units });
+                }
+                // The agent keeps the orders it has.
+                Err(error) => {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    tracing::error!(node = %self.slice.node(), error, "orders were not sent");
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_grow_even_when_the_clock_is_set_back() {
+        let versions = Versions::default();
+        let given = [1_000, 1_000, 5_000, 10].map(|now| versions.next(now));
+        assert_eq!(given, [1_000, 1_001, 5_000, 5_001]);
+    }
+}

@@ -1,0 +1,7 @@
+//! The controller's program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service::main("controller", controller::Config::read, controller::run)
+}

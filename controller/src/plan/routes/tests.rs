@@ -1,0 +1,1 @@
+//! Rows and versions of the table.

@@ -1,0 +1,308 @@
+//! The leader's pass: observe, route, plan, show, apply.
+//!
+//! ```text
+//!   Observer + Heard ─► snapshot ─► Tracker ─► route table ──► routers
+//!                           │
+//!                           ├─► plan ─► view ──► API, assignments
+//!                           └────────► apply ─► store ─► Observer
+//! ```
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use model::app::App;
+use model::name::{AppName, NodeName};
+use model::snapshot::{Snapshot, Versioned};
+use model::time::Time;
+use rand::Rng;
+use service::{Clock, Tasks, Wake, reconcile};
+use tokio::sync::watch;
+
+use crate::apply::Applier;
+use crate::gateway::routers::Tables;
+use crate::heard::Heard;
+use crate::leader::LeaderError;
+use crate::logs::Logs;
+use crate::observe::{ObserveError, Observer, Seen};
+use crate::plan::routes::{Tracker, routes};
+use crate::plan::{Action, Ids, Plan, Rules, plan};
+use crate::records::CommitError;
+use crate::retention::{Images, Retention};
+use crate::view::View;
+
+/// How often the loop looks whether something is due; nothing is done when nothing is.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Changes that come closer together than this are seen in one pass.
+const MIN_GAP: Duration = Duration::from_millis(10);
+const MAX_BACKOFF: Duration = Duration::from_secs(3);
+/// How often everything is looked at when nothing changes and nothing is under way.
+const IDLE_PERIOD: Duration = Duration::from_secs(10);
+/// After a start, how long agents may take to be heard before plans are made without them.
+const START_GRACE: Duration = Duration::from_secs(5);
+
+/// When the planner runs.
+pub const OPTIONS: reconcile::Options =
+    reconcile::Options { period: PERIOD, min_gap: MIN_GAP, backoff_max: MAX_BACKOFF };
+
+/// The parts of the pass.
+pub struct Parts {
+    /// The image of the store.
+    pub observer: Arc<Observer>,
+    /// What was heard.
+    pub heard: Heard,
+    /// The way back into the store.
+    pub applier: Applier,
+    /// Where route tables go.
+    pub tables: Tables,
+    /// Where views go.
+    pub view: watch::Sender<View>,
+    /// Settings of the planners.
+    pub rules: Rules,
+    /// The platform's domain.
+    pub domain: String,
+    /// The time.
+    pub clock: Clock,
+    /// The way to the images.
+    pub images: Images,
+    /// The way to the apps' logs.
+    pub logs: Logs,
+    /// For what takes longer than a pass may.
+    pub tasks: Tasks,
+    /// Its own handle.
+    pub wake: Wake,
+}
+
+/// The state between two passes.
+pub struct Planner {
+    parts: Parts,
+    tracker: Tracker,
+    retention: Retention,
+    funerals: Funerals,
+    started: Duration,
+    /// The store's revision of our last write.
+    written: u64,
+    last: Option<Last>,
+}
+
+/// What the last pass saw.
+struct Last {
+    seen: Seen,
+    heard: u64,
+    at: Duration,
+    is_busy: bool,
+}
+
+/// Why a pass failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The world could not be seen.
+    #[error("{0}")]
+    Observe(#[from] ObserveError),
+    /// The plan could not be written.
+    #[error("apply the plan: {0}")]
+    Commit(#[from] CommitError),
+    /// The lead could not be taken again.
+    #[error("{0}")]
+    Leader(#[from] LeaderError),
+    /// Another controller took the lead.
+    #[error("lead: another controller has taken the lead")]
+    NotLeader,
+}
+
+impl Planner {
+    /// No pass yet. `written` is the revision at which the lead was taken.
+    pub fn new(parts: Parts) -> Planner {
+        let (clock, tasks) = (parts.clock.clone(), parts.tasks.clone());
+        Planner {
+            retention: Retention::new(parts.images.clone(), clock, tasks),
+            started: parts.clock.monotonic(),
+            written: parts.applier.leader.revision(),
+            tracker: Tracker::default(),
+            funerals: Funerals::default(),
+            last: None,
+            parts,
+        }
+    }
+
+    /// One pass, if there is a reason for it.
+    pub async fn pass(&mut self) -> Result<(), PassError> {
+        self.parts.observer.caught_up(self.written).await?;
+        if !self.is_due() {
+            return Ok(());
+        }
+        let now = Time(self.parts.clock.now_ms());
+        let heard = self.parts.heard.changes();
+        let (snapshot, seen) = self.observe(now);
+        if seen.epoch_revision != self.parts.applier.leader.revision() {
+            return Err(PassError::NotLeader);
+        }
+        let is_warm = self.is_warm(&snapshot);
+        let plan = if is_warm { self.plan(&snapshot, now) } else { Plan::default() };
+        let is_busy = !is_warm || is_busy(&snapshot, &plan);
+        self.parts.view.send_replace(View {
+            snapshot: snapshot.clone(),
+            waiting: Arc::new(plan.waiting),
+            is_warm,
+        });
+        // Remembered before the writes: what fails is tried again.
+        self.last = Some(Last { seen, heard, at: self.parts.clock.monotonic(), is_busy: true });
+        self.apply(&plan.actions, &snapshot).await?;
+        if is_warm {
+            self.retention.follow(&snapshot);
+        }
+        if let Some(last) = &mut self.last {
+            last.is_busy = is_busy;
+        }
+        Ok(())
+    }
+
+    fn is_due(&self) -> bool {
+        self.last.as_ref().is_none_or(|last| {
+            last.is_busy
+                || last.heard != self.parts.heard.changes()
+                || last.seen != self.parts.observer.seen()
+                || self.parts.clock.since(last.at) >= IDLE_PERIOD
+        })
+    }
+
+    /// The world, with the route table brought up to it.
+    fn observe(&mut self, now: Time) -> (Arc<Snapshot>, Seen) {
+        let Planner { parts, tracker, started, .. } = self;
+        let is_graced = parts.clock.since(*started) >= START_GRACE;
+        let mut is_new = false;
+        let observed = parts.observer.snapshot(|world| {
+            parts.heard.complete(world);
+            if tracker.is_started() || may_route(world, is_graced) {
+                is_new = tracker.follow(routes(world, &parts.domain), now);
+            }
+            tracker.complete(world);
+        });
+        if is_new {
+            parts.tables.publish(tracker.version(), tracker.routes());
+        }
+        observed
+    }
+
+    fn is_warm(&self, snapshot: &Snapshot) -> bool {
+        let is_graced = self.parts.clock.since(self.started) >= START_GRACE;
+        is_graced || (!snapshot.nodes.is_empty() && silent_nodes(snapshot).is_empty())
+    }
+
+    /// A plan that touches nothing on nodes that were not heard since the start: their units may be well.
+    fn plan(&self, snapshot: &Snapshot, now: Time) -> Plan {
+        let mut plan = plan(snapshot, &self.parts.rules, now, &mut RandomIds);
+        let silent = silent_nodes(snapshot);
+        plan.actions.retain(|action| match action {
+            Action::MoveUnit(unit) | Action::ForgetUnit(unit) => {
+                !silent.contains(&unit.value.node)
+            }
+            Action::StartUnit(_)
+            | Action::EndDeploy { .. }
+            | Action::Settle(_)
+            | Action::ForgetApp(_) => true,
+        });
+        plan
+    }
+
+    async fn apply(
+        &mut self,
+        actions: &[Action],
+        snapshot: &Arc<Snapshot>,
+    ) -> Result<(), PassError> {
+        for action in actions {
+            if let Action::ForgetApp(app) = action {
+                self.funerals.begin(&self.parts, app.clone(), snapshot.clone());
+            }
+        }
+        match self.parts.applier.apply(actions, snapshot).await {
+            Ok(applied) => {
+                self.written = self.written.max(applied.revision);
+                if applied.stale > 0 {
+                    tracing::debug!(stale = applied.stale, "actions lost a race");
+                }
+                for (app, said) in applied.ended {
+                    tracing::info!(%app, said, "a change ended");
+                    self.parts.logs.say(&app, said);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if matches!(&error, CommitError::Store(cause) if cause.is_outcome_unknown()) {
+                    self.written = self.parts.applier.leader.renew().await?;
+                }
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// Nodes that units were placed on and that were not heard since the start.
+fn silent_nodes(snapshot: &Snapshot) -> BTreeSet<NodeName> {
+    let placed = snapshot.units.values().map(|unit| &unit.value.node);
+    placed.filter(|node| !snapshot.nodes.contains_key(*node)).cloned().collect()
+}
+
+/// Whether a first table may be made: not before it is known which units serve, because routers follow it. As long as no
+/// node with units was heard at all, they do better with the table they have.
+fn may_route(snapshot: &Snapshot, is_graced: bool) -> bool {
+    let mut placed = snapshot.units.values().map(|unit| &unit.value.node).peekable();
+    let (any, mut heard) = (placed.peek().is_some(), placed);
+    if !any {
+        return is_graced || !snapshot.nodes.is_empty();
+    }
+    silent_nodes(snapshot).is_empty()
+        || (is_graced && heard.any(|node| snapshot.nodes.contains_key(node)))
+}
+
+/// Whether time alone may make something happen soon.
+fn is_busy(snapshot: &Snapshot, plan: &Plan) -> bool {
+    !plan.actions.is_empty()
+        || !plan.waiting.is_empty()
+        || snapshot.units.values().any(|unit| !unit.value.is_wanted())
+        || snapshot.apps.values().any(|app| {
+            !app.value.is_settled() || app.value.destroyed.is_some() || app.value.target.is_some()
+        })
+}
+
+/// Unit ids nobody can guess and that do not meet: 40 random bits.
+struct RandomIds;
+
+impl Ids for RandomIds {
+    fn next(&mut self) -> String {
+        const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let mut random = [0; 8];
+        rand::rng().fill_bytes(&mut random);
+        random.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()
+    }
+}
+
+/// Destroyed apps whose belongings are being removed.
+#[derive(Clone, Default)]
+struct Funerals(Arc<Mutex<BTreeSet<AppName>>>);
+
+impl Funerals {
+    /// Removes what an app left, in a task of its own because other parts are asked; one at a time per app.
+    fn begin(&self, parts: &Parts, app: Versioned<App>, snapshot: Arc<Snapshot>) {
+        let name = app.value.name.clone();
+        if !self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone()) {
+            return;
+        }
+        let (logs, images, applier) =
+            (parts.logs.clone(), parts.images.clone(), parts.applier.clone());
+        let (funerals, wake) = (self.clone(), parts.wake.clone());
+        parts.tasks.spawn("removal of an app", async move {
+            if logs.forget(&name).await.is_err() {
+                tracing::warn!(app = %name, "the lines of a destroyed app stay behind");
+            }
+            images.forget(&name).await;
+            match applier.forget(&app, &snapshot).await {
+                Ok(_) => tracing::info!(app = %name, "app removed"),
+                // The next pass tries again.
+                Err(error) => tracing::warn!(app = %name, %error, "an app was not removed"),
+            }
+            funerals.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            wake.kick();
+        });
+    }
+}
