@@ -20,6 +20,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use crate::Context;
+use crate::gateway::builds::Builds;
 use crate::gateway::nodes::Nodes;
 use crate::gateway::routers::Routers;
 
@@ -39,6 +40,8 @@ pub struct Gateway {
     pub nodes: Nodes,
     /// Routers.
     pub routers: Routers,
+    /// Builders.
+    pub builds: Builds,
     /// Ends streams.
     pub stop: Stop,
 }
@@ -140,5 +143,54 @@ impl GatewayRpc for Gateway {
         caller_on(&request, "router", &request.get_ref().node)?;
         self.routers.report(request.get_ref())?;
         Ok(Response::new(wire::ReportAnswer {}))
+    }
+
+    async fn identify(
+        &self,
+        request: Request<wire::IdentifyRequest>,
+    ) -> Result<Response<wire::IdentifyAnswer>, Status> {
+        caller(&request, "builder")?;
+        self.builds.identify(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn authorize(
+        &self,
+        request: Request<wire::AuthorizeRequest>,
+    ) -> Result<Response<wire::AuthorizeAnswer>, Status> {
+        caller(&request, "builder")?;
+        self.builds.authorize(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn begin_build(
+        &self,
+        request: Request<wire::BeginBuildRequest>,
+    ) -> Result<Response<wire::BeginBuildAnswer>, Status> {
+        caller(&request, "builder")?;
+        self.builds.begin_build(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn keep_build(
+        &self,
+        request: Request<wire::BuildRef>,
+    ) -> Result<Response<wire::Empty>, Status> {
+        caller(&request, "builder")?;
+        self.builds.keep_build(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn abandon_build(
+        &self,
+        request: Request<wire::BuildRef>,
+    ) -> Result<Response<wire::Empty>, Status> {
+        caller(&request, "builder")?;
+        self.builds.abandon_build(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn finish_build(
+        &self,
+        request: Request<wire::FinishBuildRequest>,
+    ) -> Result<Response<Answers<wire::DeployEvent>>, Status> {
+        caller(&request, "builder")?;
+        let events = self.builds.finish_build(request.into_inner()).await?;
+        Ok(self.answers(events))
     }
 }

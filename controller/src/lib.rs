@@ -42,6 +42,7 @@ use crate::apply::Applier;
 pub use crate::config::Config;
 use crate::config::{EtcdFiles, StoreConfig};
 use crate::gateway::Gateway;
+use crate::gateway::builds::Builds;
 use crate::gateway::nodes::{Nodes, Versions};
 use crate::gateway::routers::{Routers, Tables};
 use crate::heard::Heard;
@@ -170,6 +171,7 @@ impl Controller {
                 versions: Versions::default(),
             },
             routers: Routers { tables, heard, wake: wake.clone(), clock },
+            builds: Builds::new(context.clone()),
             stop: stop.clone(),
         };
 
