@@ -212,7 +212,10 @@ mod tests {
 
         let mut log = AppLog::open(folder.clone(), 512 << 10).unwrap();
         let origin = |sequence| Origin { source: "test", sequence, received_ms: 0 };
-        assert!(!log.append(origin(199), lines([("web.1", "again".to_owned())])).unwrap());
+        // The second one stands in a segment before.
+        for repeat in [199, 140] {
+            assert!(!log.append(origin(repeat), lines([("web.1", "again".to_owned())])).unwrap());
+        }
         assert!(log.append(origin(200), lines([("web.1", "new".to_owned())])).unwrap());
         log.sync().unwrap();
         let end = *log.subscribe().borrow();

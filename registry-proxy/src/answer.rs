@@ -1,6 +1,8 @@
 //! From what is asked to the answer: each operation is one short function.
 
-use std::{sync::Arc, time::Duration};
+mod upload;
+
+use std::sync::Arc;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
@@ -10,12 +12,12 @@ use http::{
 use hyper::body::Incoming;
 use serde_json::json;
 use service::{Counter, Metrics};
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::task::spawn_blocking;
 
 use crate::{
-    body::{self, AnswerBody, Held},
+    body::{self, AnswerBody},
     manifest,
-    name::{Digest, Reference, Repository, UploadId},
+    name::{Digest, Reference, Repository},
     range::{self, Wanted},
     refusal::Refusal,
     registry::Registry,
@@ -24,10 +26,7 @@ use crate::{
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
-const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 const BINARY: &str = "application/octet-stream";
-/// How long a request waits for an earlier one that still writes to the same upload.
-const HOLD_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Answer = Response<AnswerBody>;
 type Result<T, E = Refusal> = std::result::Result<T, E>;
@@ -100,25 +99,14 @@ impl Answers {
             Operation::StartUpload { repository, mount, digest } => {
                 self.start_upload(repository, mount, digest, body).await
             }
-            Operation::UploadStatus(repository, id) => {
-                let held = self.hold(&repository, &id).await?;
-                progress(StatusCode::NO_CONTENT, &repository, &id, &held)
-            }
+            Operation::UploadStatus(repository, id) => self.upload_status(repository, id).await,
             Operation::AppendUpload(repository, id) => {
                 self.append(repository, id, &head.headers, body).await
             }
             Operation::FinishUpload(repository, id, digest) => {
                 self.finish(repository, id, digest, &head.headers, body).await
             }
-            Operation::CancelUpload(repository, id) => {
-                self.registry.uploads.find(&repository, &id)?;
-                self.blocking(move |registry| {
-                    registry.uploads.forget(&id);
-                    Ok(())
-                })
-                .await?;
-                Ok(status(StatusCode::NO_CONTENT))
-            }
+            Operation::CancelUpload(repository, id) => self.cancel(repository, id).await,
         }
     }
 
@@ -148,8 +136,9 @@ impl Answers {
         reference: Reference,
         is_head: bool,
     ) -> Result<Answer> {
-        let found =
-            self.with_gate(move |registry| registry.manifest(&repository, &reference)).await?;
+        let find = move |registry: &Registry| registry.manifest(&repository, &reference);
+        // Only who asks for existence relies on the answer; who reads has what it asked for.
+        let found = if is_head { self.with_gate(find).await } else { self.blocking(find).await }?;
         let body = match is_head {
             true => body::empty(),
             false => body::file(found.file, 0, found.size, self.sent.clone())?,
@@ -217,97 +206,6 @@ impl Answers {
         Ok(answer)
     }
 
-    async fn start_upload(
-        &self,
-        repository: Repository,
-        mount: Option<Digest>,
-        digest: Option<Digest>,
-        body: &mut Incoming,
-    ) -> Result<Answer> {
-        if let Some(mount) = mount
-            && self.blob_size(mount.clone()).await?.is_some()
-        {
-            return Ok(created(&repository, &mount));
-        }
-        let into = repository.clone();
-        let id = self.blocking(move |registry| registry.uploads.start(into)).await?;
-        let Some(digest) = digest else {
-            let held = self.hold(&repository, &id).await?;
-            return progress(StatusCode::ACCEPTED, &repository, &id, &held);
-        };
-        // Nobody else knows the name: this request's end is the upload's end, whatever happens.
-        let held = self.hold(&repository, &id).await;
-        self.registry.uploads.forget(&id);
-        self.store(held?, body, digest.clone()).await?;
-        Ok(created(&repository, &digest))
-    }
-
-    async fn append(
-        &self,
-        repository: Repository,
-        id: UploadId,
-        headers: &HeaderMap,
-        body: &mut Incoming,
-    ) -> Result<Answer> {
-        let held = self.hold(&repository, &id).await?;
-        if !continues(headers, &held)? {
-            return out_of_order(&repository, &id, &held);
-        }
-        let held = self.receive(body, held, &id).await?;
-        // Counts as use: the hour begins when the chunk is here.
-        self.registry.uploads.find(&repository, &id)?;
-        progress(StatusCode::ACCEPTED, &repository, &id, &held)
-    }
-
-    async fn finish(
-        &self,
-        repository: Repository,
-        id: UploadId,
-        digest: Digest,
-        headers: &HeaderMap,
-        body: &mut Incoming,
-    ) -> Result<Answer> {
-        let held = self.hold(&repository, &id).await?;
-        if !continues(headers, &held)? {
-            return out_of_order(&repository, &id, &held);
-        }
-        let held = self.receive(body, held, &id).await?;
-        self.registry.uploads.forget(&id);
-        self.adopt(held, digest.clone()).await?;
-        Ok(created(&repository, &digest))
-    }
-
-    async fn store(&self, held: Held, body: &mut Incoming, digest: Digest) -> Result<()> {
-        let held = body::receive(body, held, &self.received).await?;
-        self.adopt(held, digest).await
-    }
-
-    /// Receives a body into an upload that others may continue; it is forgotten if its content is spoilt.
-    async fn receive(&self, body: &mut Incoming, held: Held, id: &UploadId) -> Result<Held> {
-        let received = body::receive(body, held, &self.received).await;
-        if let Err(refusal) = &received
-            && refusal.status.is_server_error()
-        {
-            self.registry.uploads.forget(id);
-        }
-        received
-    }
-
-    async fn adopt(&self, mut held: Held, digest: Digest) -> Result<()> {
-        self.with_gate(move |registry| {
-            let partial = held.take().ok_or_else(Refusal::upload_unknown)?;
-            partial.finish(&digest, &registry.blobs)
-        })
-        .await
-    }
-
-    async fn hold(&self, repository: &Repository, id: &UploadId) -> Result<Held> {
-        let slot = self.registry.uploads.find(repository, id)?;
-        let busy = |_| Refusal::upload_invalid("another request still writes to this upload");
-        let held = timeout(HOLD_TIMEOUT, slot.lock_owned()).await.map_err(busy)?;
-        if held.is_some() { Ok(held) } else { Err(Refusal::upload_unknown()) }
-    }
-
     async fn blob_size(&self, digest: Digest) -> Result<Option<u64>> {
         self.with_gate(move |registry| Ok(registry.blobs.touch(&digest)?)).await
     }
@@ -345,57 +243,6 @@ fn is_local(headers: &HeaderMap) -> bool {
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     let is_loopback = bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     is_loopback || bare == "localhost" || bare.ends_with(".localhost")
-}
-
-/// Whether a chunk starts where the upload ends and is as long as it says. Without a `Content-Range` it is the next.
-fn continues(headers: &HeaderMap, held: &Held) -> Result<bool> {
-    let Some(header) = text(headers, CONTENT_RANGE) else { return Ok(true) };
-    let chunk = range::chunk(header)
-        .ok_or_else(|| Refusal::upload_invalid("a Content-Range looks like `0-99`"))?;
-    let length = text(headers, CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
-    if length.is_some_and(|length| length != chunk.length) {
-        return Err(Refusal::size_invalid("Content-Range and Content-Length differ"));
-    }
-    Ok(chunk.first == size(held))
-}
-
-fn size(held: &Held) -> u64 {
-    held.as_ref().map_or(0, |partial| partial.size())
-}
-
-fn progress(
-    code: StatusCode,
-    repository: &Repository,
-    id: &UploadId,
-    held: &Held,
-) -> Result<Answer> {
-    let mut answer = status(code);
-    upload_headers(&mut answer, repository, id, held);
-    Ok(answer)
-}
-
-/// The specification wants the place to continue from beside the error.
-fn out_of_order(repository: &Repository, id: &UploadId, held: &Held) -> Result<Answer> {
-    let refusal = Refusal::out_of_order();
-    let mut answer = Response::new(body::full(refusal.json()));
-    *answer.status_mut() = refusal.status;
-    set(&mut answer, CONTENT_TYPE, "application/json");
-    upload_headers(&mut answer, repository, id, held);
-    Ok(answer)
-}
-
-fn upload_headers(answer: &mut Answer, repository: &Repository, id: &UploadId, held: &Held) {
-    let id = id.as_str();
-    set(answer, LOCATION, &format!("/v2/{repository}/blobs/uploads/{id}"));
-    set(answer, RANGE, &range::received(size(held)));
-    set(answer, UPLOAD_UUID, id);
-}
-
-fn created(repository: &Repository, digest: &Digest) -> Answer {
-    let mut answer = status(StatusCode::CREATED);
-    set(&mut answer, LOCATION, &format!("/v2/{repository}/blobs/{digest}"));
-    set(&mut answer, CONTENT_DIGEST, digest.as_str());
-    answer
 }
 
 fn blob_headers(answer: &mut Answer, digest: &Digest) {

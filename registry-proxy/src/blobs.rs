@@ -57,10 +57,9 @@ impl Blobs {
         Ok(Some(size))
     }
 
-    /// Gives a written file its name. The caller has verified that `digest` is its content's.
+    /// Gives a synced file its name. The caller has verified that `digest` is its content's.
     pub fn adopt(&self, file: &File, path: &Path, digest: &Digest) -> io::Result<()> {
         touch(file)?;
-        file.sync_all()?;
         let target = self.path(digest);
         let shard = target.parent().expect("a blob's path has a shard");
         match fs::create_dir(shard) {

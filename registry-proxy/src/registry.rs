@@ -135,7 +135,7 @@ impl Registry {
         self.uploads.forget(&id);
         let mut partial = taken?;
         partial.write(bytes)?;
-        partial.finish(digest, &self.blobs)
+        partial.seal(digest.clone())?.store(&self.blobs)
     }
 
     fn take(&self, repository: &Repository, id: &UploadId) -> Result<Partial, Refusal> {

@@ -82,15 +82,29 @@ impl Partial {
         Ok(())
     }
 
-    /// Makes it a blob, durably, if `digest` is that of its content.
-    pub fn finish(self, digest: &Digest, blobs: &Blobs) -> Result<(), Refusal> {
+    /// Verifies that `digest` is that of its content, and makes the content durable.
+    pub fn seal(self, digest: Digest) -> Result<Sealed, Refusal> {
         let actual = Digest::from_hash(&self.hash.clone().finalize());
-        if actual != *digest {
+        if actual != digest {
             let message = format!("the content has digest {actual}, not {digest}");
             return Err(Refusal::digest_invalid(message));
         }
-        blobs.adopt(&self.file, &self.path, digest)?;
-        Ok(())
+        self.file.sync_all()?;
+        Ok(Sealed { partial: self, digest })
+    }
+}
+
+/// Verified and durable content that lacks only its name.
+#[derive(Debug)]
+pub struct Sealed {
+    partial: Partial,
+    digest: Digest,
+}
+
+impl Sealed {
+    /// Makes it a blob.
+    pub fn store(self, blobs: &Blobs) -> Result<(), Refusal> {
+        Ok(blobs.adopt(&self.partial.file, &self.partial.path, &self.digest)?)
     }
 }
 

@@ -128,3 +128,16 @@ async fn only_wanted_lines_are_followed_and_forgetting_ends_it() {
     agent.append("a", 2, vec![line("shop", "web.1", "again")]).await.unwrap();
     assert_eq!(texts(&controller.read("shop", "", 0).await), ["again"]);
 }
+
+#[tokio::test]
+async fn a_stop_ends_those_who_follow() {
+    let home = Home::new();
+    let logger = home.start();
+    let mut controller = logger.client(&home, "controller");
+    controller.append("a", 1, vec![line("shop", "web.1", "one")]).await.unwrap();
+    let mut stream = controller.follow("shop", 10).await;
+    assert_eq!(texts(&take(&mut stream, 1).await), ["one"]);
+    let stopped = tokio::task::spawn_blocking(move || logger.stop());
+    assert_eq!(next(&mut stream).await, None);
+    assert_eq!(stopped.await.unwrap(), Some(0));
+}

@@ -89,6 +89,13 @@ impl Drop for Logger {
 }
 
 impl Logger {
+    /// Asks it to stop, and gives its exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+
     /// A connection of its own, as that role.
     pub fn client(&self, home: &Home, role: &str) -> Client {
         let identity = home.identity(role);

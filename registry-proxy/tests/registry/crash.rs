@@ -1,6 +1,9 @@
 //! The program killed in the middle, and clients that go away.
 
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::harness::{Home, Registry, digest, eventually, files, image};
 
@@ -58,5 +61,27 @@ async fn a_client_that_went_away_resumes_where_it_was() {
     let close = format!("{location}?digest={name}");
     let rest = vec![7; 2_000_000 - size];
     assert_eq!(registry.ask(http::Method::PUT, &close, &[], rest).await.code(), "201");
+    assert_eq!(registry.head(&format!("/v2/shop/blobs/{name}")).await.code(), "200");
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_the_request_under_way() {
+    let home = Home::new();
+    let registry = home.start();
+    let name = digest(&vec![7; 2_000_000]);
+    let location = registry.start_upload("shop").await;
+    let mut stream = half_a_put(&registry, &location, &name).await;
+    let uploads = home.data().join("uploads");
+    eventually("half of the body is on the disk", async || {
+        files(&uploads).iter().any(|file| file.metadata().unwrap().len() == 1_000_000)
+    })
+    .await;
+    let stopped = tokio::task::spawn_blocking(move || registry.stop());
+    stream.write_all(&vec![7; 1_000_000]).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert_eq!(stopped.await.unwrap(), Some(0));
+    let registry = home.start();
     assert_eq!(registry.head(&format!("/v2/shop/blobs/{name}")).await.code(), "200");
 }

@@ -104,6 +104,15 @@ impl Drop for Registry {
     }
 }
 
+impl Registry {
+    /// Asks it to stop, and gives its exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
 /// An answer, whole.
 #[derive(Debug)]
 pub struct Answer {
