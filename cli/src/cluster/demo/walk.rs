@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -12,6 +13,7 @@ use service::durable::{PRIVATE, create_private_dir, write_atomically};
 
 use super::super::{choices::Choices, layout::Layout};
 use super::{APP, beside_us, paasctl, reachable};
+use crate::paas::session::{self, Session};
 
 /// The first user, and so the administrator.
 const USER: &str = "admin";
@@ -27,19 +29,14 @@ pub struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// Uses the user's own session where there is none yet, so that the commands shown at the end just work.
+    /// Uses the user's own session, so that the commands shown at the end just work, unless that is for another cluster.
     pub fn new(layout: &Layout, choices: &'a Choices) -> anyhow::Result<Walk<'a>> {
         let folder = layout.data.join("demo");
         create_private_dir(&folder)?;
-        // Written when the walk first takes the user's own session, and read when it is walked again.
-        let mark = folder.join("own-session");
-        if !mark.exists() && !user_session().is_some_and(|path| path.exists()) {
-            write_atomically(&mark, b"", PRIVATE)?;
-        }
         Ok(Walk {
             choices,
             paasctl: beside_us("paasctl").context("find `paasctl` beside clusterctl")?,
-            session: (!mark.exists()).then(|| folder.join("session")),
+            session: is_used_elsewhere(&choices.api_url()).then(|| folder.join("session")),
             password_file: layout.data.join("demo-admin.txt"),
             folder,
         })
@@ -51,29 +48,19 @@ impl<'a> Walk<'a> {
             return Ok(true);
         }
         let (url, ca) = (self.choices.api_url(), self.choices.ca_out.display().to_string());
-        if let Ok(text) = fs::read_to_string(&self.password_file) {
-            let given =
-                ["login", &url, "--username", USER, "--password", text.trim(), "--ca-file", &ca];
-            if self.quietly(&given) {
+        let door = ["--username", USER, "--password-stdin", "--ca-file", &ca];
+        if let Ok(password) = fs::read_to_string(&self.password_file) {
+            let mut login = self.paasctl(&["login", &url]);
+            login.args(door).stdout(Stdio::null()).stderr(Stdio::null());
+            if run_with_input(&mut login, &password)? {
                 return Ok(true);
             }
         }
         let password = self.new_password()?;
-        println!("\n$ {} register {url} --username {USER} --ca-file {ca}", paasctl());
-        let email = format!("{USER}@{}", self.choices.domain);
-        let registered = self.paasctl(&[
-            "register",
-            &url,
-            "--username",
-            USER,
-            "--password",
-            &password,
-            "--email",
-            &email,
-            "--ca-file",
-            &ca,
-        ]);
-        if !run(&mut { registered })? {
+        println!("\n$ {} register {url} {}", paasctl(), door.join(" "));
+        let mut register = self.paasctl(&["register", &url]);
+        register.args(door).args(["--email", &format!("{USER}@{}", self.choices.domain)]);
+        if !run_with_input(&mut register, &password)? {
             bail!(
                 "register `{USER}`: this cluster may have users already; log in with `{} login {url} --ca-file {ca}` and push with your own account",
                 paasctl()
@@ -162,8 +149,9 @@ impl<'a> Walk<'a> {
         let mut bytes = [0_u8; PASSWORD_BYTES];
         rand::rng().fill_bytes(&mut bytes);
         let password: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        write_atomically(&self.password_file, format!("{password}\n").as_bytes(), PRIVATE)?;
-        Ok(password)
+        let line = format!("{password}\n");
+        write_atomically(&self.password_file, line.as_bytes(), PRIVATE)?;
+        Ok(line)
     }
 
     fn key(&self) -> PathBuf {
@@ -197,13 +185,13 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The user's own session file, where `paasctl` keeps it.
-fn user_session() -> Option<PathBuf> {
-    let own = std::env::var_os("TRIREME_HOME").filter(|folder| !folder.is_empty());
-    let folder = own
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config/trireme")))?;
-    Some(folder.join("session.json"))
+/// Whether the user's own session is for another cluster.
+fn is_used_elsewhere(url: &str) -> bool {
+    let session = session::path().and_then(|path| Session::read(&path));
+    // A session that cannot be read is the user's to repair, not ours to replace.
+    session.map_or(true, |session| {
+        session.clusters.get(session::DEFAULT).is_some_and(|cluster| cluster.url != url)
+    })
 }
 
 /// `git` in a folder, independent of this user's settings.
@@ -220,6 +208,18 @@ fn run(command: &mut Command) -> anyhow::Result<bool> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command.stdin(Stdio::null()).status();
     Ok(status.with_context(|| format!("start `{program}`"))?.success())
+}
+
+/// Runs a command with a secret on its standard input, where no other user of the machine sees it.
+fn run_with_input(command: &mut Command, input: &str) -> anyhow::Result<bool> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed = || format!("run `{program}`");
+    let mut child = command.stdin(Stdio::piped()).spawn().with_context(failed)?;
+    let mut stdin = child.stdin.take().expect("the input is piped");
+    // A program that refuses before it reads says so itself.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    Ok(child.wait().with_context(failed)?.success())
 }
 
 /// Copies files and folders, without an earlier repository's history.
