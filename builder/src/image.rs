@@ -1,16 +1,15 @@
 //! Images: built by the Docker Engine's BuildKit, pushed to the registry, named by digest.
 
 mod progress;
+mod tags;
 
 use std::time::Duration;
 
 use bollard::{
     Docker, body_try_stream,
+    errors::Error,
     models::{BuildInfo, BuildInfoAux, ImageInspect},
-    query_parameters::{
-        BuildImageOptionsBuilder, BuilderVersion, ListImagesOptionsBuilder,
-        PushImageOptionsBuilder, RemoveImageOptionsBuilder,
-    },
+    query_parameters::{BuildImageOptionsBuilder, BuilderVersion, PushImageOptionsBuilder},
 };
 use futures_util::StreamExt;
 use proto::problem::{Code, Problem};
@@ -36,7 +35,8 @@ const API: &bollard::ClientVersion =
 /// The engine and the registry. Cheap to clone.
 #[derive(Clone)]
 pub struct Images {
-    docker: Docker,
+    socket: String,
+    timeout: Duration,
     registry: String,
     memory_bytes: u64,
 }
@@ -68,17 +68,19 @@ pub struct Facts {
 }
 
 impl Images {
-    /// Sets up the client; the engine itself is not asked for anything yet.
-    pub fn connect(config: &Config) -> Result<Images, bollard::errors::Error> {
-        let socket = config.docker.to_string_lossy();
-        // The time covers the answer's head, which comes after the whole build context was sent.
-        let timeout = config.limits.build_time.as_secs();
-        let docker = Docker::connect_with_unix(&socket, timeout, API)?;
-        Ok(Images {
-            docker,
+    /// The engine itself is not asked for anything yet: it may come later, and go and come back.
+    pub fn new(config: &Config) -> Images {
+        Images {
+            socket: config.docker.to_string_lossy().into_owned(),
+            // The time covers the answer's head, which comes after the whole build context was sent.
+            timeout: config.limits.build_time,
             registry: config.registry.clone(),
             memory_bytes: config.limits.memory_bytes,
-        })
+        }
+    }
+
+    fn docker(&self) -> Result<Docker, Error> {
+        Docker::connect_with_unix(&self.socket, self.timeout.as_secs().max(1), API)
     }
 
     /// Builds an image, telling the pusher what happens as it happens.
@@ -95,8 +97,9 @@ impl Images {
             .session(&order.push.build_id)
             .build();
         let context = body_try_stream(source::stream(order.source, order.plan));
-        let mut events = self.docker.build_image(options, None, Some(context));
         let mut progress = Progress::new(image.own_dockerfile);
+        let docker = self.docker().map_err(|error| progress.problem(error, self.memory_bytes))?;
+        let mut events = docker.build_image(options, None, Some(context));
         while let Some(event) = events.next().await {
             match event {
                 Ok(BuildInfo { aux: Some(BuildInfoAux::BuildKit(status)), .. }) => {
@@ -142,18 +145,19 @@ impl Images {
         }
     }
 
-    async fn push_once(&self, image: &Tagged) -> Result<String, bollard::errors::Error> {
+    async fn push_once(&self, image: &Tagged) -> Result<String, Error> {
         let options = PushImageOptionsBuilder::default().tag(&image.tag).build();
-        let mut events = self.docker.push_image(&image.repository, Some(options), None);
+        let docker = self.docker()?;
+        let mut events = docker.push_image(&image.repository, Some(options), None);
         let mut digest = None;
         while let Some(event) = events.next().await {
             let event = event?;
             if let Some(message) = event.error_detail.and_then(|detail| detail.message) {
-                return Err(bollard::errors::Error::DockerStreamError { error: message });
+                return Err(Error::DockerStreamError { error: message });
             }
             digest = event.status.as_deref().and_then(pushed_digest).or(digest);
         }
-        digest.ok_or_else(|| bollard::errors::Error::DockerStreamError {
+        digest.ok_or_else(|| Error::DockerStreamError {
             error: "the engine did not say which digest it pushed".to_owned(),
         })
     }
@@ -163,46 +167,13 @@ impl Images {
         if !image.own_dockerfile {
             return Ok(Facts { exposed_port: None, has_command: true });
         }
-        let inspected = self.docker.inspect_image(&image.name()).await.map_err(|error| {
+        let inspect = async { self.docker()?.inspect_image(&image.name()).await };
+        let inspected = inspect.await.map_err(|error| {
             tracing::error!(%error, image = image.name(), "the image could not be inspected");
             Problem::new(Code::Internal, "the built image could not be looked at")
                 .hint("Push again")
         })?;
         Ok(facts_of(&inspected))
-    }
-
-    /// Removes the tag; the digest goes on naming the image.
-    pub async fn forget_tag(&self, image: Tagged) {
-        let options = RemoveImageOptionsBuilder::default().noprune(true).build();
-        if let Err(error) = self.docker.remove_image(&image.name(), Some(options), None).await {
-            tracing::warn!(%error, image = image.name(), "a tag was not removed");
-        }
-    }
-
-    /// Removes the tags of builds that were cut off.
-    pub async fn remove_stale(&self) {
-        let pattern = format!("{}/*:{TAG_PREFIX}*", self.registry);
-        let filters = [("reference".to_owned(), vec![pattern])].into();
-        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
-        let images = match self.docker.list_images(Some(options)).await {
-            Ok(images) => images,
-            Err(error) => {
-                tracing::warn!(%error, "the Docker Engine does not answer; stale images are left");
-                return;
-            }
-        };
-        let own = format!("{}/", self.registry);
-        for name in images.iter().flat_map(|image| &image.repo_tags) {
-            let Some((repository, tag)) = name.rsplit_once(':') else { continue };
-            if repository.starts_with(&own) && tag.starts_with(TAG_PREFIX) {
-                let tagged = Tagged {
-                    repository: repository.to_owned(),
-                    tag: tag.to_owned(),
-                    own_dockerfile: false,
-                };
-                self.forget_tag(tagged).await;
-            }
-        }
     }
 }
 

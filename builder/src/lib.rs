@@ -28,7 +28,7 @@ pub use config::Config;
 use control::Control;
 use git::Repositories;
 use image::Images;
-use push::{Builds, Sessions};
+use push::{Builds, Parts, Sessions};
 
 /// Runs the builder until `stop`.
 pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
@@ -45,7 +45,7 @@ pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
     );
     let sessions = Sessions::default();
     let repositories = Repositories::open(&config).context("open the repositories")?;
-    let images = Images::connect(&config).context("set up the Docker client")?;
+    let images = Images::new(&config);
     let host_key = ssh::host_key(&config.folder).context("read or make the SSH host key")?;
 
     let ssh_listener = TcpListener::bind(config.listen)
@@ -58,8 +58,14 @@ pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
         UnixListener::bind(repositories.fresh_socket()?).context("listen for the hook")?;
     tracing::info!(ssh = %ssh_listener.local_addr()?, admin = %admin_listener.local_addr()?, "listening");
 
-    let builds =
-        Arc::new(Builds::new(&config, control.clone(), log, sessions.clone(), images.clone()));
+    let parts = Parts {
+        control: control.clone(),
+        log,
+        sessions: sessions.clone(),
+        images: images.clone(),
+        tasks: tasks.clone(),
+    };
+    let builds = Arc::new(Builds::new(&config, parts));
     let door = ssh::Door { control, sessions, repositories, tasks: tasks.clone() };
     tasks.spawn("clean up after an earlier run", async move { images.remove_stale().await });
     tasks.spawn("log sender", log_sender.run(stop.clone()));

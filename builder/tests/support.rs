@@ -50,7 +50,7 @@ impl World {
         let (controller, logger) = (issue("controller"), issue("logger"));
         let gateway_address = runtime.block_on(gateway::serve(gateway.clone(), &controller));
         let logger_address = runtime.block_on(gateway::serve_logger(gateway.clone(), &logger));
-        let registry = runtime.block_on(registry::serve());
+        let registry = registry::shared();
         let (ssh, admin) = (free_address(), free_address());
         let mut all = vec![
             ("TRIREME_BUILDER_LISTEN".to_owned(), ssh.to_string()),
@@ -94,8 +94,17 @@ impl World {
             .spawn()
             .unwrap();
         self.builder = Some(child);
-        let ssh = self.ssh;
-        self.until("the builder listens", || std::net::TcpStream::connect(ssh).is_ok());
+        assert!(
+            holds_in_time(|| self.is_listening()),
+            "not in time: the builder listens\n{}",
+            self.log()
+        );
+    }
+
+    fn is_listening(&mut self) -> bool {
+        let ended = self.builder.as_mut().unwrap().try_wait().unwrap();
+        assert!(ended.is_none(), "the builder ended at once:\n{}", self.log());
+        std::net::TcpStream::connect(self.ssh).is_ok()
     }
 
     /// SIGKILL.

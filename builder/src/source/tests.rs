@@ -69,7 +69,7 @@ fn tar(place: &Place) -> Vec<u8> {
 
 #[test]
 fn the_same_commit_gives_the_same_bytes() {
-    let long = format!("deep/{}/x.txt", "folder-name/".repeat(20));
+    let long = format!("deep/{}x.txt", "folder-name/".repeat(20));
     let files = [
         ("Procfile", FILE, "web: x\n"),
         ("bin/run", 0o100_755, "#!/bin/sh\n"),

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use axum::{
@@ -14,7 +14,7 @@ use axum::{
     response::Response,
 };
 use sha2::{Digest, Sha256};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Runtime};
 
 #[derive(Default)]
 struct Kept {
@@ -25,7 +25,18 @@ struct Kept {
 
 type Shared = Arc<Mutex<Kept>>;
 
-pub async fn serve() -> SocketAddr {
+/// One for all tests of a program, so that the stack image is pushed once.
+pub fn shared() -> SocketAddr {
+    static REGISTRY: OnceLock<(Runtime, SocketAddr)> = OnceLock::new();
+    let (_, address) = REGISTRY.get_or_init(|| {
+        let runtime = Runtime::new().unwrap();
+        let address = runtime.block_on(serve());
+        (runtime, address)
+    });
+    *address
+}
+
+async fn serve() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = Router::new()
