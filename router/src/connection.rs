@@ -180,3 +180,21 @@ impl AsyncWrite for Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_the_unit_closed_this_moment_is_not_open() {
+        let unit = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = unit.local_addr().unwrap().to_string();
+        let mut connection = Connection::open(&address, Duration::from_secs(5)).await.unwrap();
+        let (stream, _) = unit.accept().unwrap();
+        connection.sender.ready().await.unwrap();
+        assert!(connection.is_open());
+        // Nothing is awaited from here on, so the connection's own task cannot have noticed.
+        drop(stream);
+        assert!(!connection.is_open() && !connection.is_closed());
+    }
+}
