@@ -47,7 +47,7 @@ fn sections(layout: &Layout, choices: &Choices) -> Vec<Section> {
             ],
         ),
         ("controller", controller(choices)),
-        ("agent", vec![("listen", inner(1)), ("docker", socket.clone())]),
+        ("agent", vec![("listen", inner(1)), ("docker_socket", socket.clone())]),
         ("builder", vec![("listen", public(ports.ssh)), ("docker", socket)]),
         ("registry-proxy", vec![("listen", registry.into()), ("control_listen", inner(3))]),
         (

@@ -55,26 +55,13 @@ pub async fn up(up: Up) -> anyhow::Result<ExitCode> {
         ]));
     }
     let is_complete = supervised && running.len() == PROGRAMS.len();
-    if !is_complete {
-        let executable = std::env::current_exe().context("find the folder of the programs")?;
-        let programs = executable.parent().unwrap_or(Path::new("/"));
-        let intent = Intent {
-            layout,
-            choices: &choices,
-            saved: saved.as_ref(),
-            programs,
-            running: &running,
-            demo: up.demo.as_deref(),
-        };
-        let problems = preflight::problems(&intent).await;
-        if !problems.is_empty() {
-            return Ok(refuse(&problems));
-        }
-        if !begin(layout, &choices, programs)? {
-            return Ok(refuse(&[
-                "another `clusterctl up` is at work here. Wait for it to end.".to_owned()
-            ]));
-        }
+    let problems = if is_complete {
+        up.demo.as_deref().map(demo::problems).unwrap_or_default()
+    } else {
+        begin(&up, &choices, saved.as_ref(), &running).await?
+    };
+    if !problems.is_empty() {
+        return Ok(refuse(&problems));
     }
     if let Err(sick) = wait_until_well(layout, &choices).await {
         tell_sick(layout, &sick);
@@ -95,17 +82,31 @@ pub async fn up(up: Up) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Makes and starts what is missing; false where another `up` does.
-fn begin(layout: &Layout, choices: &Choices, programs: &Path) -> anyhow::Result<bool> {
+/// Looks, then makes and starts what is missing. Returns what is in the way; then nothing was changed.
+async fn begin(
+    up: &Up,
+    choices: &Choices,
+    saved: Option<&Choices>,
+    running: &[String],
+) -> anyhow::Result<Vec<String>> {
+    let layout = &up.layout;
+    let executable = std::env::current_exe().context("find the folder of the programs")?;
+    let programs = executable.parent().unwrap_or(Path::new("/"));
+    let demo = up.demo.as_deref();
+    let intent = Intent { layout, choices, saved, programs, running, demo };
+    let problems = preflight::problems(&intent).await;
+    if !problems.is_empty() {
+        return Ok(problems);
+    }
     create_private_dir(&layout.data)?;
     create_private_dir(&layout.run())?;
     let Some(_lock) = Lock::take(layout, "up").context("take the lock of `up`")? else {
-        return Ok(false);
+        return Ok(vec!["another `clusterctl up` is at work here. Wait for it to end.".to_owned()]);
     };
     println!("Starting Trireme in `{}` as node `{}`.", layout.data.display(), choices.node);
     provision(layout, choices, programs).context("prepare the cluster")?;
     control::ensure_supervised(layout).context("start the supervisor")?;
-    Ok(true)
+    Ok(Vec::new())
 }
 
 /// Waits for all programs; the error is the first one, in the order of their start, that does not get well.
