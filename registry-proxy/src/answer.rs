@@ -290,4 +290,15 @@ mod tests {
             assert!(!with(other), "{other}");
         }
     }
+
+    #[tokio::test]
+    async fn no_retention_runs_beside_an_answer_that_a_client_relies_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::open(folder.path(), 0, service::Clock::system()).unwrap();
+        let answers = Answers::new(Arc::new(registry), &Metrics::new());
+        let is_free = |registry: &Registry| registry.gate.try_write().is_ok();
+        let free_beside = answers.with_gate(move |registry| Ok(is_free(registry)));
+        assert_eq!(free_beside.await, Ok(false));
+        assert!(is_free(&answers.registry));
+    }
 }
