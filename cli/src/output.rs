@@ -1,19 +1,47 @@
 //! What both command lines print: tables, JSON, and progress that is live on a terminal and plain lines in a pipe.
 
+use std::fmt::Display;
+use std::io::{ErrorKind, Write as _};
+
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+
+/// What a shell reports for a program whose reader went away (128 + SIGPIPE).
+const READER_GONE: i32 = 141;
+
+/// Prints a line; ends the program quietly when nobody reads any more, as in `paasctl logs | head`.
+pub fn line(text: impl Display) {
+    raw(format!("{text}\n").as_bytes());
+}
+
+/// Prints bytes as they are, at once.
+pub fn raw(bytes: &[u8]) {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(READER_GONE),
+        Err(error) => {
+            eprintln!(" !     failed to write to standard output: {error}");
+            std::process::exit(1);
+        }
+    }
+}
 
 /// Prints a table without borders.
 pub fn table(headers: &[&str], rows: Vec<Vec<String>>) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(headers).add_rows(rows);
-    println!("{}", table.trim_fmt());
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    line(table.trim_fmt());
 }
 
 /// Prints a document as JSON.
 pub fn json<T: Serialize + ?Sized>(document: &T) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(document)?);
+    line(serde_json::to_string_pretty(document)?);
     Ok(())
 }
 
@@ -44,15 +72,15 @@ impl Progress {
         message.clone_into(&mut self.said);
         match &self.bar {
             Some(bar) => bar.set_message(message.to_owned()),
-            None => println!("{message}"),
+            None => line(message),
         }
     }
 
     /// Something that stays, above the live line.
     pub fn done(&self, message: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| println!("{message}")),
-            None => println!("{message}"),
+            Some(bar) => bar.suspend(|| line(message)),
+            None => line(message),
         }
     }
 }

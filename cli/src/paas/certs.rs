@@ -1,0 +1,117 @@
+//! Certificates for an app's own host names.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use http::Method;
+use proto::api;
+use serde::de::IgnoredAny;
+
+use super::client::segment;
+use super::failure::Failure;
+use super::moment;
+use super::target::{Json, OnApp};
+use crate::output::{self, line};
+
+/// Largest certificate or key file read.
+const MAX_PEM_BYTES: u64 = 1 << 20;
+
+/// List an app's certificates
+#[derive(Args)]
+#[command(after_help = "Example:\n  paasctl certs")]
+pub struct List {
+    #[command(flatten)]
+    json: Json,
+    #[command(flatten)]
+    app: OnApp,
+}
+
+/// Give a certificate for HTTPS; a known name is replaced
+#[derive(Args)]
+#[command(after_help = "Example:\n  paasctl certs:add www fullchain.pem privkey.pem")]
+pub struct Add {
+    /// Name in the list
+    name: String,
+    /// The chain, leaf first (PEM)
+    chain: PathBuf,
+    /// The leaf's key (PEM)
+    key: PathBuf,
+    #[command(flatten)]
+    app: OnApp,
+}
+
+/// Remove a certificate
+#[derive(Args)]
+#[command(after_help = "Example:\n  paasctl certs:remove www")]
+pub struct Remove {
+    /// Name in the list
+    name: String,
+    #[command(flatten)]
+    app: OnApp,
+}
+
+impl List {
+    /// Lists them.
+    pub async fn run(self) -> Result<(), Failure> {
+        let app = self.app.open().await?;
+        let certificates: Vec<api::CertificateInfo> = app.get("certs").await?;
+        if self.json.json {
+            return Ok(output::json(&certificates)?);
+        }
+        if certificates.is_empty() {
+            eprintln!(
+                "No certificates; the platform's own serves. Add one: paasctl certs:add NAME CHAIN KEY"
+            );
+            return Ok(());
+        }
+        let row = |certificate: api::CertificateInfo| {
+            vec![
+                certificate.name,
+                certificate.hosts.join(", "),
+                moment::local(&certificate.not_after),
+            ]
+        };
+        output::table(&["NAME", "HOSTS", "ENDS"], certificates.into_iter().map(row).collect());
+        Ok(())
+    }
+}
+
+impl Add {
+    /// Adds it.
+    pub async fn run(self) -> Result<(), Failure> {
+        let chain_pem = pem(&self.chain, "CERTIFICATE")?;
+        let key_pem = pem(&self.key, "PRIVATE KEY")?;
+        let app = self.app.open().await?;
+        let new = api::NewCertificate { name: self.name, chain_pem, key_pem };
+        let certificate: api::CertificateInfo = app.send(Method::POST, "certs", &new).await?;
+        let ends = moment::local(&certificate.not_after);
+        line(format!(
+            "Certificate {} for {}, valid until {ends}",
+            certificate.name,
+            certificate.hosts.join(", ")
+        ));
+        Ok(())
+    }
+}
+
+impl Remove {
+    /// Removes it.
+    pub async fn run(self) -> Result<(), Failure> {
+        let app = self.app.open().await?;
+        let _: IgnoredAny = app.delete(&format!("certs/{}", segment(&self.name))).await?;
+        line(format!("Removed certificate {}; the platform's own serves instead.", self.name));
+        Ok(())
+    }
+}
+
+fn pem(path: &Path, kind: &str) -> Result<String, Failure> {
+    let read = std::fs::File::open(path)
+        .and_then(|file| std::io::read_to_string(std::io::Read::take(file, MAX_PEM_BYTES)));
+    let text = read.map_err(|error| Failure::local(format!("read {}", path.display()), error))?;
+    if !text.contains(&format!("{kind}-----")) {
+        let kind = kind.to_ascii_lowercase();
+        return Err(Failure::usage(format!("{} holds no {kind} in PEM form", path.display()))
+            .hint("The order is: paasctl certs:add NAME CHAIN KEY"));
+    }
+    Ok(text)
+}

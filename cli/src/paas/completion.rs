@@ -1,0 +1,156 @@
+//! What the program says about itself: shell completion and version.
+
+use std::fmt::Write as _;
+
+use clap::{Args, Command, ValueEnum};
+use clap_complete::Shell;
+
+use super::command::grammar;
+use super::failure::Failure;
+use crate::output::{self, line};
+
+/// Shells with completion.
+#[derive(Clone, Copy, ValueEnum)]
+enum For {
+    /// GNU bash
+    Bash,
+    /// zsh
+    Zsh,
+    /// fish
+    Fish,
+}
+
+/// Print a script that completes commands and options in your shell
+#[derive(Args)]
+#[command(after_help = "Examples:
+  bash:  paasctl completion bash > ~/.local/share/bash-completion/completions/paasctl
+  zsh:   paasctl completion zsh > \"${fpath[1]}/_paasctl\"
+  fish:  paasctl completion fish > ~/.config/fish/completions/paasctl.fish")]
+pub struct Completion {
+    /// Your shell
+    shell: For,
+}
+
+/// Print the version
+#[derive(Args)]
+#[command(after_help = "Example:\n  paasctl version")]
+pub struct Version {}
+
+impl Completion {
+    /// Prints it.
+    pub async fn run(self) -> Result<(), Failure> {
+        let mut grammar = grammar();
+        let script = match self.shell {
+            For::Bash => bash(&grammar),
+            For::Zsh => generated(Shell::Zsh, &mut grammar),
+            For::Fish => generated(Shell::Fish, &mut grammar),
+        };
+        output::raw(script.as_bytes());
+        Ok(())
+    }
+}
+
+impl Version {
+    /// Prints it.
+    pub async fn run(self) -> Result<(), Failure> {
+        line(concat!("paasctl ", env!("CARGO_PKG_VERSION")));
+        Ok(())
+    }
+}
+
+fn generated(shell: Shell, grammar: &mut Command) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, grammar, "paasctl", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// Bash takes `:` for the end of a word, which no generated script expects: this one reads the line
+/// itself, and gives back only what stands behind the last colon.
+fn bash(grammar: &Command) -> String {
+    let mut names = Vec::new();
+    let mut options = String::new();
+    for command in grammar.get_subcommands() {
+        let known: Vec<&str> =
+            std::iter::once(command.get_name()).chain(command.get_visible_aliases()).collect();
+        let longs = command.get_arguments().filter_map(|argument| argument.get_long());
+        let longs: Vec<String> = longs.chain(["help"]).map(|long| format!("--{long}")).collect();
+        let values = command.get_positionals().flat_map(|argument| argument.get_possible_values());
+        let values: Vec<String> = values.map(|value| value.get_name().to_owned()).collect();
+        let _ = writeln!(
+            options,
+            "    {}) echo '{}' ;;",
+            known.join("|"),
+            [longs, values].concat().join(" ")
+        );
+        names.extend(known);
+    }
+    BASH.replace("@NAMES@", &names.join(" ")).replace("@OPTIONS@", &options)
+}
+
+const BASH: &str = r#"# Completion of paasctl for bash.
+_paasctl_options() {
+  case "$1" in
+@OPTIONS@  esac
+}
+_paasctl() {
+  local names='@NAMES@ help'
+  local typed="${COMP_LINE:0:COMP_POINT}"
+  local -a words
+  read -ra words <<< "$typed"
+  [[ "$typed" == *[[:space:]] ]] && words+=('')
+  local last=$((${#words[@]} - 1))
+  local current="${words[last]}" name
+  COMPREPLY=()
+  if ((last == 1)); then
+    COMPREPLY=($(compgen -W "$names" -- "$current"))
+  else
+    local first="${words[1]}" second="${words[2]}"
+    local verbs=() options
+    if ((last == 2)); then
+      for name in $names; do
+        [[ "$name" == "$first":* ]] && verbs+=("${name#*:}")
+      done
+    fi
+    options="$(_paasctl_options "$first:$second")"
+    [[ -n "$options" ]] || options="$(_paasctl_options "$first")"
+    [[ -n "$options" ]] || options="$(_paasctl_options "$first:list")"
+    COMPREPLY=($(compgen -W "${verbs[*]} $options" -- "$current"))
+  fi
+  if [[ "$current" == *:* && "$COMP_WORDBREAKS" == *:* ]]; then
+    local cut="${current%"${current##*:}"}" i
+    for i in "${!COMPREPLY[@]}"; do
+      COMPREPLY[i]="${COMPREPLY[i]#"$cut"}"
+    done
+  fi
+}
+complete -o default -F _paasctl paasctl
+"#;
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command as Program;
+
+    use super::*;
+
+    /// What bash offers for a line.
+    fn offered(line: &str) -> Vec<String> {
+        let script = format!(
+            "{}\nCOMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}; _paasctl; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            bash(&grammar())
+        );
+        let output = Program::new("bash").args(["--norc", "-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn bash_completes_words_with_a_colon() {
+        assert_eq!(offered("paasctl apps:cr"), ["create"]);
+        assert_eq!(offered("paasctl apps:o"), ["open"]);
+        assert_eq!(offered("paasctl rollb"), ["rollback"]);
+        assert_eq!(offered("paasctl apps cr"), ["create"]);
+        assert_eq!(offered("paasctl apps:create --no"), ["--no-remote"]);
+        assert_eq!(offered("paasctl config set --no"), ["--no-wait"]);
+        assert_eq!(offered("paasctl completion b"), ["bash"]);
+    }
+}
