@@ -171,6 +171,3 @@ fn check_branch(app: &App, git_ref: &str) -> Result<(), Problem> {
     Err(Problem::new(Code::WrongBranch, format!("`{pushed}` does not deploy: {deploys} does"))
         .hint(format!("push it as the branch that deploys: `git push deis HEAD:{branch}`")))
 }
-
-#[cfg(test)]
-mod tests;
