@@ -10,7 +10,8 @@ use crate::repository;
 use crate::setup::{self, Purpose};
 
 const HELP: &str = "\
-cargo xtask up [ARGUMENTS]    Set up this machine, build, and bring a cluster up. ARGUMENTS go to `clusterctl up`.
+cargo xtask up [ARGUMENTS]    Set up this machine, build, bring a cluster up and push the demo app to it.
+                              ARGUMENTS go to `clusterctl up`.
 cargo xtask down [--wipe]     Stop the cluster and keep its data; --wipe removes the data too.
 cargo xtask test [FILTER]     Set up, then every check and test; with FILTER only the tests whose name has it.
 cargo xtask ci                The same as `test`.
@@ -48,7 +49,11 @@ fn up(arguments: &[&str]) -> Result<()> {
     say("Building the programs (some minutes the first time, a second after that) ...");
     loud(cargo().args(["build", "--release"]))?;
     let error =
-        Command::new(repository::release_program("clusterctl")).arg("up").args(arguments).exec();
+        Command::new(repository::release_program("clusterctl"))
+            .args(["up", "--demo"])
+            .arg(repository::root().join("deploy/demo"))
+            .args(arguments)
+            .exec();
     Err(error).context("start `clusterctl`")
 }
 
