@@ -1,17 +1,21 @@
 //! Images: built by the Docker Engine's BuildKit, pushed to the registry, named by digest.
 
+mod config;
+mod memory;
 mod progress;
+mod session;
 mod tags;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use bollard::{
     Docker, body_try_stream,
     errors::Error,
     models::{BuildInfo, BuildInfoAux, ImageInspect},
-    query_parameters::{BuildImageOptionsBuilder, BuilderVersion, PushImageOptionsBuilder},
+    query_parameters::{BuildImageOptionsBuilder, PushImageOptionsBuilder},
 };
 use futures_util::StreamExt;
+use http::{Request, Uri};
 use proto::problem::{Code, Problem};
 
 use crate::{
@@ -22,6 +26,7 @@ use crate::{
     source::{self, Source},
 };
 use progress::Progress;
+use session::Session;
 
 /// Tags of builds under way begin with this; after the push only the digest names the image.
 const TAG_PREFIX: &str = "build-";
@@ -49,6 +54,8 @@ pub struct Order<'a> {
     pub source: &'a Source,
     /// How.
     pub plan: &'a Plan,
+    /// The app's configuration, which build steps may read. Secret.
+    pub config: &'a BTreeMap<String, String>,
 }
 
 /// An image that was built and has only a tag as yet.
@@ -83,6 +90,15 @@ impl Images {
         Docker::connect_with_unix(&self.socket, self.timeout.as_secs().max(1), API)
     }
 
+    /// A client whose builds go to BuildKit over a session of ours.
+    fn building_docker(&self) -> Result<Docker, Error> {
+        Ok(self.docker()?.with_request_modifier(|request| {
+            let (mut head, body) = request.into_parts();
+            head.uri = to_buildkit(head.uri);
+            Request::from_parts(head, body)
+        }))
+    }
+
     /// Builds an image, telling the pusher what happens as it happens.
     pub async fn build(&self, order: &Order<'_>, output: &Output) -> Result<Tagged, Problem> {
         let image = Tagged {
@@ -93,12 +109,13 @@ impl Images {
         let options = BuildImageOptionsBuilder::default()
             .dockerfile("Dockerfile")
             .t(&image.name())
-            .version(BuilderVersion::BuilderBuildKit)
             .session(&order.push.build_id)
             .build();
         let context = body_try_stream(source::stream(order.source, order.plan));
         let mut progress = Progress::new(image.own_dockerfile);
-        let docker = self.docker().map_err(|error| progress.problem(error, self.memory_bytes))?;
+        let docker =
+            self.building_docker().map_err(|error| progress.problem(error, self.memory_bytes))?;
+        let _session = self.open_session(order, output).await?;
         let mut events = docker.build_image(options, None, Some(context));
         while let Some(event) = events.next().await {
             match event {
@@ -120,6 +137,29 @@ impl Images {
             output.detail(&line).await;
         }
         Ok(image)
+    }
+
+    async fn open_session(&self, order: &Order<'_>, output: &Output) -> Result<Session, Problem> {
+        let config = match config::exports(order.config) {
+            Some(config) => config,
+            None => {
+                output.note("the app's configuration is too large to be given to the build").await;
+                Vec::new()
+            }
+        };
+        match memory::cap(self.memory_bytes) {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::debug!("no control group of builds on this machine; no memory limit")
+            }
+            Err(error) => tracing::warn!(%error, "the memory limit of builds could not be set"),
+        }
+        Session::open(Path::new(&self.socket), &order.push.build_id, config).await.map_err(
+            |error| {
+                tracing::error!(%error, "a build session could not be opened");
+                progress::engine_is_away()
+            },
+        )
     }
 
     /// Pushes an image; its name by digest.
@@ -210,6 +250,18 @@ fn facts_of(image: &ImageInspect) -> Facts {
     Facts { exposed_port, has_command: is_set(&config.cmd) || is_set(&config.entrypoint) }
 }
 
+/// The client asks for the classic builder, or else opens a session of its own; the number is all that differs.
+fn to_buildkit(uri: Uri) -> Uri {
+    let Some((path, query)) =
+        uri.to_string().split_once('?').map(|(path, query)| (path.to_owned(), query.to_owned()))
+    else {
+        return uri;
+    };
+    let words: Vec<&str> =
+        query.split('&').map(|word| if word == "version=1" { "version=2" } else { word }).collect();
+    format!("{path}?{}", words.join("&")).parse().unwrap_or(uri)
+}
+
 /// The digest in `build-1: digest: sha256:... size: 528`.
 fn pushed_digest(status: &str) -> Option<String> {
     let (_, rest) = status.split_once("digest: ")?;
@@ -220,7 +272,13 @@ fn pushed_digest(status: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::pushed_digest;
+    use super::*;
+
+    #[test]
+    fn builds_are_sent_to_buildkit() {
+        let uri: Uri = "unix://2f:0/build?t=version%3D1&version=1&session=b".parse().unwrap();
+        assert_eq!(to_buildkit(uri).query(), Some("t=version%3D1&version=2&session=b"));
+    }
 
     #[test]
     fn the_digest_is_read_from_the_engines_words() {

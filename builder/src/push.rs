@@ -6,7 +6,7 @@ mod rules;
 mod sessions;
 mod slots;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use model::release::Build;
@@ -51,6 +51,13 @@ pub struct Parts {
     pub images: Images,
     /// What may go on after a push.
     pub tasks: Tasks,
+}
+
+/// A build that the controller granted.
+struct Granted {
+    place: Place,
+    /// Secret.
+    config: BTreeMap<String, String>,
 }
 
 impl Builds {
@@ -103,29 +110,27 @@ impl Builds {
             commit: update.new.clone(),
             build_id: format!("b{:016x}", rand::random::<u64>()),
         };
-        match self.parts.control.begin(&push).await? {
+        let config = match self.parts.control.begin(&push).await? {
+            Begun::Build(config) => config,
             Begun::AlreadyDeployed(number) => {
-                output
-                    .step(&format!(
-                        "{number} is this very commit and serves already. Nothing to do."
-                    ))
-                    .await;
+                let line =
+                    format!("{number} is this very commit and serves already. Nothing to do.");
+                output.step(&line).await;
                 return Ok(());
             }
-            // Configuration is for running, not for building: an image must not depend on it.
-            Begun::Build(_) => {}
-        }
+        };
         let place = Place {
             repository: session.repository.clone(),
             quarantine: request.quarantine.clone(),
             commit: push.commit.clone(),
         };
+        let granted = Granted { place, config };
         let built = tokio::select! {
             biased;
             () = gone.wait() => Err(cancelled()),
             () = session.stop.wait() => Err(cancelled()),
             lost = self.keep(&push) => Err(lost),
-            built = self.build(place, &push, output) => built,
+            built = self.build(granted, &push, output) => built,
         };
         let build = match built {
             Ok(build) => build,

@@ -116,6 +116,12 @@ fn unknown() -> Problem {
 /// Puts the app's files in their place, owned by the user they run as.
 const COPY_APP: &str = "COPY --chown=1000:1000 app/ /app/\n";
 
+/// Makes the app's configuration readable to one step; no layer keeps it.
+const CONFIG_MOUNT: &str =
+    "--mount=type=secret,id=config,target=/run/config,uid=1000,gid=1000,mode=0400";
+/// Puts it into the step's environment.
+pub const READ_CONFIG: &str = ". /run/config && ";
+
 impl Files {
     fn has(&self, path: &str) -> bool {
         self.paths.contains(path)

@@ -6,11 +6,13 @@
 mod support;
 
 use std::{
+    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     time::Instant,
 };
 
 use proto::problem::{Code, Problem};
+use rustix::process::{Pid, Signal, kill_process_group};
 use support::{
     World,
     client::{Person, run},
@@ -43,7 +45,7 @@ fn in_image(world: &World, command: &[&str]) -> String {
 /// A push that runs in the background.
 fn start_push(person: &Person, app: &str) -> Child {
     let mut push = person.git_command(&["push", &person.remote(app), "master"]);
-    push.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    push.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap()
 }
 
 fn is_building() -> bool {
@@ -113,14 +115,17 @@ fn python_dependencies_are_installed_once_and_reused() {
 fn node_packages_are_installed_and_the_start_script_runs() {
     let world = world();
     let amy = Person::known(&world, "amy");
-    let package = r#"{"name":"a","version":"1.0.0","scripts":{"start":"node a.js"},"dependencies":{"ms":"2.1.3"}}"#;
+    let package = r#"{"name":"a","version":"1.0.0","scripts":{"start":"node a.js","build":"echo \"length ${#SECRET}\""},"dependencies":{"ms":"2.1.3"}}"#;
     amy.commit(&[("package.json", package), ("a.js", "console.log(require('ms')('1s'))")]);
     amy.push("shop", "master")
-        .must(true, &["-----> Node app detected", " !     no package-lock.json"]);
+        .must(true, &["-----> Node app detected", " !     no package-lock.json", "       length 6"]);
     let build = world.gateway.last_build();
     let command = build.processes.values().next().unwrap().clone().unwrap().0;
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     assert_eq!(in_image(&world, &words), "1000\n");
+    assert!(!in_image(&world, &["env"]).contains("SECRET"));
+    let leaked = in_image(&world, &["sh", "-c", "grep -rl hidden /app /home/app /run /tmp || echo none"]);
+    assert_eq!(leaked, "none\n");
 }
 
 #[test]
@@ -197,7 +202,9 @@ fn a_client_that_goes_away_ends_its_build_and_frees_the_app() {
     let second = Person::known(&world, "amy");
     second.commit(&[PROCFILE]);
     second.push("shop", "master").must(false, &[" !     a deploy is under way"]);
-    push.kill().unwrap();
+    // As Ctrl-C does: git and its ssh together.
+    let group = Pid::from_child(&push);
+    kill_process_group(group, Signal::INT).unwrap();
     push.wait().unwrap();
     let start = Instant::now();
     world.until("the lock is given up", || world.gateway.lock_of("shop").is_none());

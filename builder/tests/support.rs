@@ -50,7 +50,7 @@ impl World {
         let (controller, logger) = (issue("controller"), issue("logger"));
         let gateway_address = runtime.block_on(gateway::serve(gateway.clone(), &controller));
         let logger_address = runtime.block_on(gateway::serve_logger(gateway.clone(), &logger));
-        let registry = registry::shared();
+        let registry = runtime.block_on(registry::serve());
         let (ssh, admin) = (free_address(), free_address());
         let mut all = vec![
             ("TRIREME_BUILDER_LISTEN".to_owned(), ssh.to_string()),

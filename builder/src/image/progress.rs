@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use bollard::{errors::Error, moby::buildkit::v1::StatusResponse};
 use proto::problem::{Code, Problem};
 
+use crate::recipe::READ_CONFIG;
+
 /// A line without an end is shown when it is this long.
 const MAX_PARTIAL: usize = 8 << 10;
 
@@ -76,8 +78,7 @@ impl Progress {
             Error::DockerResponseServerError { message, .. } => message.clone(),
             other => {
                 tracing::error!(error = %other, "the Docker Engine failed at a build");
-                return Problem::new(Code::Unavailable, "the Docker Engine does not answer")
-                    .hint("Push again in a moment; `clusterctl doctor` shows what is wrong");
+                return engine_is_away();
             }
         };
         let (step, reason) = match &self.failed {
@@ -103,6 +104,12 @@ impl Progress {
     }
 }
 
+/// The engine cannot be reached.
+pub fn engine_is_away() -> Problem {
+    Problem::new(Code::Unavailable, "the Docker Engine does not answer")
+        .hint("Push again in a moment; `clusterctl doctor` shows what is wrong")
+}
+
 /// `[2/5] RUN x`, as against `[internal] load build definition`.
 fn is_instruction(name: &str) -> bool {
     name.starts_with('[') && !name.starts_with("[internal]")
@@ -116,7 +123,8 @@ fn instruction(name: &str) -> String {
 
 /// The mounts of our own recipes are no news to the user.
 fn without_mounts(text: &str) -> String {
-    text.split(' ').filter(|word| !word.starts_with("--mount=")).collect::<Vec<_>>().join(" ")
+    let words: Vec<&str> = text.split(' ').filter(|word| !word.starts_with("--mount=")).collect();
+    words.join(" ").replacen(READ_CONFIG, "", 1)
 }
 
 fn short(text: &str) -> String {

@@ -3,26 +3,26 @@
 use model::release::Build;
 use proto::problem::{Code, Problem};
 
-use super::{Builds, internal};
+use super::{Builds, Granted, internal};
 use crate::{
     control::Push,
     image::{Facts, Order, Tagged},
     output::Output,
     recipe::{self, Base, Plan},
-    source::{Place, Source, SourceError},
+    source::{Source, SourceError},
 };
 
 impl Builds {
     /// Waits for a place in line, then builds within the time a build has.
     pub(super) async fn build(
         &self,
-        place: Place,
+        granted: Granted,
         push: &Push,
         output: &Output,
     ) -> Result<Build, Problem> {
         let _slot = self.slots.take(output).await;
         let limit = self.limits.build_time;
-        match tokio::time::timeout(limit, self.build_now(place, push, output)).await {
+        match tokio::time::timeout(limit, self.build_now(granted, push, output)).await {
             Ok(built) => built,
             Err(_) => {
                 let message = format!("the build took longer than {}", service::Span(limit));
@@ -34,11 +34,12 @@ impl Builds {
 
     async fn build_now(
         &self,
-        place: Place,
+        granted: Granted,
         push: &Push,
         output: &Output,
     ) -> Result<Build, Problem> {
         let start = self.clock.monotonic();
+        let place = granted.place.clone();
         let opened = tokio::task::spawn_blocking(move || Source::open(place)).await;
         let source = opened.map_err(internal)?.map_err(|error| match error {
             SourceError::Refused(problem) => problem,
@@ -48,7 +49,7 @@ impl Builds {
         let plan = recipe::plan(&source.files, base)?;
         tell_plan(&plan, output).await;
         let planned = self.clock.monotonic();
-        let order = Order { push, source: &source, plan: &plan };
+        let order = Order { push, source: &source, plan: &plan, config: &granted.config };
         let image = self.parts.images.build(&order, output).await?;
         let built = self.clock.monotonic();
         let (digest, facts) = self.publish(image, &plan).await?;

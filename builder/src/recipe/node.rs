@@ -6,7 +6,9 @@ use model::name::ProcessType;
 use proto::problem::{Code, Problem};
 use serde::Deserialize;
 
-use super::{Base, COPY_APP, Files, Ignore, Layout, Plan, Procfile, command};
+use super::{
+    Base, CONFIG_MOUNT, COPY_APP, Files, Ignore, Layout, Plan, Procfile, READ_CONFIG, command,
+};
 
 #[derive(Debug, Default, Deserialize)]
 struct Package {
@@ -81,13 +83,13 @@ fn instructions(files: &Files, base: Base<'_>, package: &Package, locked: bool) 
     let builds = package.scripts.contains_key("build");
     let cache = format!(
         "RUN --mount=type=cache,id=trireme-npm-{},target=/tmp/npm-cache,uid=1000,gid=1000,sharing=locked \
-         npm_config_cache=/tmp/npm-cache",
+         {CONFIG_MOUNT} {READ_CONFIG}export npm_config_cache=/tmp/npm-cache &&",
         base.app
     );
     let install = format!(
         "{cache} npm {} --no-audit --no-fund --no-progress{}\n",
         if locked { "ci" } else { "install --no-package-lock" },
-        if builds { "" } else { " --omit=dev" }
+        if builds { " --include=dev" } else { " --omit=dev" }
     );
     let mut text = format!("FROM {}\nWORKDIR /app\n", base.stack);
     if needs_tree(package) {

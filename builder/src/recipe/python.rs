@@ -2,7 +2,7 @@
 
 use proto::problem::{Code, Problem};
 
-use super::{Base, COPY_APP, Files, Ignore, Layout, Plan, Procfile};
+use super::{Base, CONFIG_MOUNT, COPY_APP, Files, Ignore, Layout, Plan, Procfile, READ_CONFIG};
 
 /// Dependencies are a layer of their own, keyed by `requirements.txt` alone where it stands alone.
 pub fn plan(files: &Files, base: Base<'_>, procfile: Option<Procfile>) -> Result<Plan, Problem> {
@@ -36,7 +36,7 @@ pub fn plan(files: &Files, base: Base<'_>, procfile: Option<Procfile>) -> Result
 fn instructions(base: Base<'_>, whole_tree: bool) -> String {
     let install = format!(
         "RUN --mount=type=cache,id=trireme-pip-{app},target=/tmp/pip-cache,uid=1000,gid=1000,sharing=locked \
-         python3 -m venv /home/app/venv && PIP_CACHE_DIR=/tmp/pip-cache /home/app/venv/bin/pip install \
+         {CONFIG_MOUNT} {READ_CONFIG}python3 -m venv /home/app/venv && PIP_CACHE_DIR=/tmp/pip-cache /home/app/venv/bin/pip install \
          --no-input --progress-bar off --disable-pip-version-check --no-warn-script-location -r requirements.txt\n\
          ENV PATH=/home/app/venv/bin:$PATH VIRTUAL_ENV=/home/app/venv\n",
         app = base.app

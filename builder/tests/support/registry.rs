@@ -14,7 +14,7 @@ use axum::{
     response::Response,
 };
 use sha2::{Digest, Sha256};
-use tokio::{net::TcpListener, runtime::Runtime};
+use tokio::net::TcpListener;
 
 #[derive(Default)]
 struct Kept {
@@ -25,24 +25,16 @@ struct Kept {
 
 type Shared = Arc<Mutex<Kept>>;
 
-/// One for all tests of a program, so that the stack image is pushed once.
-pub fn shared() -> SocketAddr {
-    static REGISTRY: OnceLock<(Runtime, SocketAddr)> = OnceLock::new();
-    let (_, address) = REGISTRY.get_or_init(|| {
-        let runtime = Runtime::new().unwrap();
-        let address = runtime.block_on(serve());
-        (runtime, address)
-    });
-    *address
-}
-
-async fn serve() -> SocketAddr {
+/// A registry at an address of its own. All in one program keep their blobs together, so that the stack image is sent
+/// but once.
+pub async fn serve() -> SocketAddr {
+    static KEPT: OnceLock<Shared> = OnceLock::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = Router::new()
         .fallback(answer)
         .layer(DefaultBodyLimit::disable())
-        .with_state(Shared::default());
+        .with_state(KEPT.get_or_init(Shared::default).clone());
     tokio::spawn(async move { axum::serve(listener, app).await });
     address
 }
