@@ -76,8 +76,6 @@ fn test_all() -> Result<()> {
     build_for_tests()?;
     say("Checking with clippy ...");
     loud(cargo().args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
-    say("Running the examples in the documentation ...");
-    loud(cargo().args(["test", "--doc", "--workspace", "--quiet"]))?;
     // Last, so that the final lines are its summary.
     say("Running every test ...");
     loud(&mut tests(None))
@@ -100,28 +98,15 @@ fn bless(filter: Option<&str>) -> Result<()> {
 fn bench(name: &str, arguments: &[&str]) -> Result<()> {
     setup::run(Purpose::Bench)?;
     say("Building the programs to measure ...");
-    loud(cargo().args(["build", "--release"]))?;
-    loud(
-        cargo()
-            .args([
-                "run",
-                "--release",
-                "--quiet",
-                "--package",
-                "tests",
-                "--bin",
-                "bench",
-                "--",
-                name,
-            ])
-            .args(arguments),
-    )
+    loud(cargo().args(["build", "--release", "--workspace"]))?;
+    loud(Command::new(repository::release_program("bench")).arg(name).args(arguments))
 }
 
-/// Tests of one crate start programs of others, which cargo would not build for them.
+/// Tests of one crate start programs of others, which cargo would not build for them. Tests are built along,
+/// because without them dependencies have fewer features and would be built a second time.
 fn build_for_tests() -> Result<()> {
     say("Building everything (some minutes the first time) ...");
-    loud(cargo().args(["build", "--workspace"]))
+    loud(cargo().args(["build", "--workspace", "--all-targets"]))
 }
 
 fn tests(filter: Option<&str>) -> Command {
