@@ -1,1 +1,198 @@
-//! To be written.
+//! The agent: runs this node's units through the Docker Engine, as the controller orders, and tells how they are.
+//!
+//! In come assignment sets from the gateway and one-off commands from the controller; out go containers, node reports,
+//! and the containers' output to the logger. It decides nothing about what runs where, never stops anything because the
+//! controller is silent, and after a restart obeys the last orders it kept. Read `plan.rs` first (what to do next), then
+//! `memory.rs` (a unit's life), `engine.rs` (the task that runs both) and `docker.rs`.
+
+mod config;
+pub mod docker;
+pub mod engine;
+pub mod gateway;
+pub mod health;
+pub mod logs;
+mod machine;
+pub mod memory;
+pub mod orders;
+pub mod plan;
+pub mod report;
+pub mod room;
+pub mod runtime;
+pub mod session;
+
+pub use config::Config;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use anyhow::Context;
+use proto::agent::agent_server::AgentServer;
+use service::{Admin, Clock, Identity, Stop, Tasks, durable};
+use tokio::{net::TcpListener, sync::Notify};
+use tonic::transport::{Server, server::TcpIncoming};
+
+use docker::{Docker, spec::Place};
+use engine::{Engine, Handle};
+use gateway::{Link, LinkHealth};
+use logs::Shipper;
+use orders::Orders;
+use report::{Machine, Reporter};
+use room::Room;
+use session::Sessions;
+
+/// A silent caller is pinged after this long, so that a broken call ends its command.
+const KEEPALIVE: Duration = Duration::from_secs(2);
+/// Folder of log positions, in the agent's.
+const CURSORS: &str = "cursors";
+
+/// Runs the agent until `stop`. Units run on.
+pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
+    Agent::bind(config).await?.run(stop).await
+}
+
+/// An agent that listens but does nothing yet.
+pub struct Agent {
+    config: Config,
+    identity: Identity,
+    sessions: TcpListener,
+    admin: TcpListener,
+}
+
+impl Agent {
+    /// Opens the listeners and reads the identity.
+    pub async fn bind(config: Config) -> anyhow::Result<Agent> {
+        durable::create_private_dir(&config.folder)?;
+        durable::create_private_dir(&config.folder.join(CURSORS))?;
+        let identity = Identity::load(&config.identity).context("load the agent's identity")?;
+        let sessions = listen("one-off commands", config.listen).await?;
+        let admin = listen("the admin endpoint", config.admin).await?;
+        Ok(Agent { config, identity, sessions, admin })
+    }
+
+    /// The addresses for sessions and of the admin endpoint.
+    pub fn addresses(&self) -> anyhow::Result<[SocketAddr; 2]> {
+        Ok([self.sessions.local_addr()?, self.admin.local_addr()?])
+    }
+
+    /// Works until `stop`.
+    pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
+        let [sessions_address, admin_address] = self.addresses()?;
+        tracing::info!(sessions = %sessions_address, admin = %admin_address, "listening");
+        let Agent { config, identity, .. } = self;
+        let (admin, clock, kick) =
+            (Admin::new("agent"), Clock::system(), Arc::new(Notify::new()));
+        let tasks = Tasks::new(stop.clone());
+        let room = Room::new(
+            machine::capacity_bytes(config.reserve_memory).context("read the machine's memory")?,
+        );
+        let place = Place {
+            node: config.node.to_string(),
+            network: config.network.clone(),
+            cpu_millis: machine::cpu_millis(),
+        };
+        let docker = Arc::new(Docker::new(config.docker_socket.clone(), place));
+        let gateway = service::channel(&identity, &config.gateway, "controller")?;
+        let lines = Shipper::new(
+            logs::Parts {
+                node: config.node.to_string(),
+                folder: config.folder.join(CURSORS),
+                docker: docker.clone(),
+                logger: service::channel(&identity, &config.logger, "logger")?,
+                tasks: tasks.clone(),
+                kick: kick.clone(),
+            },
+            admin.metrics(),
+        );
+        let parts = engine::Parts {
+            runtime: docker.clone(),
+            lines: Arc::new(lines.clone()),
+            room: room.clone(),
+            clock,
+            kick,
+        };
+        let (engine, handle) = Engine::new(parts, tasks.clone());
+        obey_kept_orders(&config, &handle)?;
+        let link = Link {
+            node: config.node.to_string(),
+            channel: gateway.clone(),
+            folder: config.folder.clone(),
+            engine: handle.clone(),
+            health: LinkHealth::default(),
+        };
+        let disk_free = Arc::new(AtomicU64::new(0));
+        let reporter = Reporter {
+            machine: Machine {
+                name: config.node.clone(),
+                agent: config.address.clone(),
+                memory_bytes: room.capacity_bytes(),
+                cpu_millis: machine::cpu_millis(),
+            },
+            channel: gateway,
+            told: handle.told(),
+            disk_free: disk_free.clone(),
+        };
+        let sessions =
+            Sessions { docker: docker.clone(), lines, room, tasks: tasks.clone() };
+        check_health(&admin, &handle, &link.health);
+
+        tasks.spawn("admin", admin.serve(self.admin, stop.clone()));
+        tasks.spawn("engine", engine.run(stop.clone()));
+        tasks.spawn("orders", link.follow(stop.clone()));
+        tasks.spawn("report", reporter.run(stop.clone()));
+        tasks.spawn("disk", report::watch_disk(docker, config.folder, disk_free, stop.clone()));
+        tasks.spawn("leftovers", sessions.clone().clear_leftovers(stop.clone()));
+        tasks.spawn("sessions", serve(self.sessions, identity, sessions, stop));
+        Ok(tasks.finish().await?)
+    }
+}
+
+async fn listen(name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("listen for {name} on {address}"))
+}
+
+/// The orders of the last run hold until the controller gives others. Orders that cannot be read are an error: without
+/// them the agent would not know which cluster it may obey.
+fn obey_kept_orders(config: &Config, handle: &Handle) -> anyhow::Result<()> {
+    if let Some(orders) = Orders::kept(&config.folder).context("read the orders of the last run")? {
+        tracing::info!(version = orders.version, units = orders.units.len(), "obeying kept orders");
+        handle.give(orders, false);
+    }
+    Ok(())
+}
+
+fn check_health(admin: &Admin, handle: &Handle, link: &LinkHealth) {
+    let told = handle.told();
+    admin.check("docker", move || {
+        let told = told.borrow();
+        match &told.trouble {
+            Some(trouble) => Err(trouble.clone()),
+            None if told.is_settled => Ok(()),
+            None => Err("no look at the containers has ended yet".to_owned()),
+        }
+    });
+    let link = link.clone();
+    admin.check("gateway", move || link.check());
+}
+
+async fn serve(
+    listener: TcpListener,
+    identity: Identity,
+    sessions: Sessions,
+    stop: Stop,
+) -> anyhow::Result<()> {
+    Server::builder()
+        .tls_config(identity.server_tls())
+        .context("set up TLS for one-off commands")?
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_service(AgentServer::new(sessions))
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            async move { stop.wait().await },
+        )
+        .await
+        .context("serve one-off commands")
+}

@@ -1,0 +1,55 @@
+//! The agent's settings, each with its default.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use model::name::NodeName;
+use service::{Settings, Size};
+
+/// Everything the agent can be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This node's name.
+    pub node: NodeName,
+    /// Where the controller's gateway listens.
+    pub gateway: String,
+    /// Where the node's logger listens.
+    pub logger: String,
+    /// Where the controller reaches this agent.
+    pub address: String,
+    /// Where this agent listens for sessions.
+    pub listen: SocketAddr,
+    /// Health, version, metrics.
+    pub admin: SocketAddr,
+    /// Own files.
+    pub folder: PathBuf,
+    /// The identity's folder.
+    pub identity: PathBuf,
+    /// The Docker Engine's socket.
+    pub docker_socket: PathBuf,
+    /// The network units are put in.
+    pub network: String,
+    /// Memory kept from units; none: 10 %, at least 512 MiB.
+    pub reserve_memory: Option<Size>,
+}
+
+impl Config {
+    /// Reads all settings.
+    pub fn read(settings: &mut Settings) -> Config {
+        let node = settings.required("cluster.node", "node-1", "This node's name.");
+        let data: PathBuf =
+            settings.get("cluster.data_dir", "/var/lib/trireme", "Folder of all programs' files.");
+        Config {
+            node,
+            gateway: settings.get("cluster.gateway", "127.0.0.1:7400", "Address of the controller's gateway."),
+            logger: settings.get("cluster.logger", "127.0.0.1:7402", "Address of this node's logger."),
+            address: settings.get("cluster.agent", "127.0.0.1:7401", "Address at which the controller reaches this node's agent."),
+            listen: settings.get("listen", "127.0.0.1:7401", "Address for one-off commands from the controller."),
+            admin: settings.get("admin_listen", "127.0.0.1:7411", "Address for health, version and metrics."),
+            folder: data.join("agent"),
+            identity: data.join("identity").join("agent"),
+            docker_socket: settings.get("docker_socket", "/var/run/docker.sock", "Socket of the Docker Engine."),
+            network: settings.get("network", "trireme", "Docker network that units are put in; made when missing."),
+            reserve_memory: settings.optional("reserve_memory", "Memory kept from units, for the system and the platform; without it 10 % of the machine's, at least 512M."),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What this node shall run: the last assignment set, parsed, checked, and kept on disk before it is obeyed.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use model::{
+    name::UnitId,
+    release::Check,
+    unit::{Desired, Unit},
+};
+use proto::gateway::{Assignment, AssignmentSet};
+use serde::{Deserialize, Serialize};
+use service::durable::{self, DurableError};
+use sha2::{Digest, Sha256};
+
+const FILE: &str = "orders.json";
+const VERSION: u32 = 1;
+
+/// A whole assignment set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orders {
+    /// The cluster they are from.
+    pub incarnation: String,
+    /// The controller's count.
+    pub version: u64,
+    /// What to run.
+    pub units: BTreeMap<UnitId, Order>,
+}
+
+/// One unit and all that is needed to run it. All but what `unit` desires is the same for its whole life.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The unit.
+    pub unit: Unit,
+    /// Image by digest.
+    pub image: String,
+    /// Empty: the image's own.
+    pub command: Vec<String>,
+    /// Environment. Secret.
+    pub env: BTreeMap<String, String>,
+    /// Where it serves.
+    pub port: u16,
+    /// CPU limit; 0: none.
+    pub cpu_millis: u32,
+    /// How to tell that it is well.
+    pub check: Check,
+    /// How long it may take to stop.
+    pub stop_grace_seconds: u32,
+    /// Hash of everything a container is made from. A container with another hash is not this unit's.
+    pub spec: String,
+}
+
+/// Why an assignment set is not obeyed.
+#[derive(Debug, thiserror::Error)]
+pub enum OrdersError {
+    /// One of its units cannot be read. The whole set is refused: leaving one out would end a unit that shall run.
+    #[error("read the assignment of unit {position}: {what}")]
+    Malformed {
+        /// Which, from 0.
+        position: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// It is from another cluster, or from this one before it was restored.
+    #[error(
+        "obey incarnation `{offered}`: this node belongs to `{known}`; empty the agent's data folder to let it change"
+    )]
+    Foreign {
+        /// Whose orders are known.
+        known: String,
+        /// Whose came.
+        offered: String,
+    },
+    /// It is older than one that came on the same stream.
+    #[error("obey version {offered}: {applied} came before it")]
+    Stale {
+        /// What came before.
+        applied: u64,
+        /// What came now.
+        offered: u64,
+    },
+    /// It cannot be kept.
+    #[error(transparent)]
+    Keep(#[from] DurableError),
+}
+
+impl Orders {
+    /// Parses a set.
+    pub fn parse(set: AssignmentSet) -> Result<Orders, OrdersError> {
+        let mut units = BTreeMap::new();
+        for (position, assignment) in set.units.into_iter().enumerate() {
+            let order = Order::parse(assignment)
+                .map_err(|what| OrdersError::Malformed { position, what })?;
+            units.insert(order.unit.id.clone(), order);
+        }
+        Ok(Orders { incarnation: set.incarnation, version: set.version, units })
+    }
+
+    /// Whether these may replace `known`. `on_stream` is the version that came before them on the same stream: a
+    /// controller that was started anew may count anew, but then it is another stream.
+    pub fn check(&self, known: Option<&Orders>, on_stream: Option<u64>) -> Result<(), OrdersError> {
+        if let Some(known) = known.filter(|known| known.incarnation != self.incarnation) {
+            return Err(OrdersError::Foreign {
+                known: known.incarnation.clone(),
+                offered: self.incarnation.clone(),
+            });
+        }
+        match on_stream {
+            Some(applied) if self.version < applied => {
+                Err(OrdersError::Stale { applied, offered: self.version })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Keeps them for the time without a controller. Blocks.
+    pub fn keep(&self, folder: &Path) -> Result<(), DurableError> {
+        durable::write_json(&path(folder), VERSION, self, durable::PRIVATE)
+    }
+
+    /// The orders of the last run. Blocks.
+    pub fn kept(folder: &Path) -> Result<Option<Orders>, DurableError> {
+        durable::read_json(&path(folder), VERSION)
+    }
+}
+
+fn path(folder: &Path) -> PathBuf {
+    folder.join(FILE)
+}
+
+impl Order {
+    fn parse(assignment: Assignment) -> Result<Order, String> {
+        let unit: Unit = serde_json::from_str(&assignment.unit_json)
+            .map_err(|error| format!("`unit_json`: {error}"))?;
+        let check: Check = serde_json::from_str(&assignment.check_json)
+            .map_err(|error| format!("`check_json`: {error}"))?;
+        let port = u16::try_from(assignment.port)
+            .map_err(|_| format!("`port`: {} is not a port", assignment.port))?;
+        let mut env: BTreeMap<String, String> = assignment.env.into_iter().collect();
+        if port != 0 {
+            env.entry("PORT".to_owned()).or_insert_with(|| port.to_string());
+        }
+        let made_from = serde_json::json!([
+            assignment.image,
+            assignment.command,
+            env,
+            port,
+            assignment.cpu_millis,
+            unit.memory_bytes
+        ]);
+        Ok(Order {
+            unit,
+            image: assignment.image,
+            command: assignment.command,
+            env,
+            port,
+            cpu_millis: assignment.cpu_millis,
+            check,
+            stop_grace_seconds: assignment.stop_grace_seconds,
+            spec: hash(made_from.to_string().as_bytes()),
+        })
+    }
+
+    /// Whether it shall end.
+    pub fn shall_stop(&self) -> bool {
+        matches!(self.unit.desired, Desired::Stop { .. })
+    }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl std::fmt::Debug for Order {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Order({}, {}, {:?})", self.unit.id, self.image, self.unit.desired)
+    }
+}

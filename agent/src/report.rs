@@ -1,0 +1,174 @@
+//! What the controller is told: every second and after each change, the whole truth of this node.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use model::{name::NodeName, node::Node, time::Time};
+use proto::gateway::{NodeReport, gateway_client::GatewayClient};
+use service::{Stop, durable};
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+use crate::{docker::Docker, engine::Told};
+
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Changes that come this close together travel together.
+const GATHER: Duration = Duration::from_millis(10);
+const DISK_EVERY: Duration = Duration::from_secs(10);
+
+/// What of the machine does not change.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// This node.
+    pub name: NodeName,
+    /// Where its agent is reached.
+    pub agent: String,
+    /// Memory for units.
+    pub memory_bytes: u64,
+    /// Processors.
+    pub cpu_millis: u32,
+}
+
+/// A report of this moment.
+pub fn report(machine: &Machine, disk_free_bytes: u64, told: &Told) -> NodeReport {
+    let node = Node {
+        name: machine.name.clone(),
+        agent: machine.agent.clone(),
+        memory_bytes: machine.memory_bytes,
+        cpu_millis: machine.cpu_millis,
+        disk_free_bytes,
+        trouble: told.trouble.clone(),
+        // The receiver's clock says when.
+        heard: Time(0),
+    };
+    let statuses_json: HashMap<String, String> = told
+        .statuses
+        .iter()
+        .map(|(unit, status)| {
+            let status = serde_json::to_string(status).expect("a status is plain data");
+            (unit.to_string(), status)
+        })
+        .collect();
+    NodeReport {
+        node_json: serde_json::to_string(&node).expect("a node is plain data"),
+        statuses_json,
+        applied_version: told.applied_version,
+    }
+}
+
+/// Reports until stopped.
+pub struct Reporter {
+    /// The machine.
+    pub machine: Machine,
+    /// The gateway.
+    pub channel: Channel,
+    /// The engine's statuses.
+    pub told: watch::Receiver<Told>,
+    /// Free disk, as [`watch_disk`] sees it.
+    pub disk_free: Arc<AtomicU64>,
+}
+
+impl Reporter {
+    /// Tells the truth every second, and at once when it changes.
+    pub async fn run(mut self, stop: Stop) {
+        let mut client = GatewayClient::new(self.channel.clone());
+        loop {
+            let told = self.told.borrow_and_update().clone();
+            if told.is_settled
+                && let Err(error) = self.tell(&mut client, &told).await
+            {
+                tracing::debug!(error = format!("{error:#}"), "the report was not heard");
+            }
+            tokio::select! {
+                () = stop.wait() => return,
+                () = tokio::time::sleep(REPORT_EVERY) => {}
+                changed = self.told.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(GATHER).await;
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, client: &mut GatewayClient<Channel>, told: &Told) -> anyhow::Result<()> {
+        let report = report(&self.machine, self.disk_free.load(Ordering::Relaxed), told);
+        let told = tokio::time::timeout(REPORT_TIMEOUT, client.report_node(report)).await;
+        told.context("report in time")?.context("report")?;
+        Ok(())
+    }
+}
+
+/// Looks at the disk images are on, now and then. Without the Docker Engine it looks at `fallback`.
+pub async fn watch_disk(
+    docker: Arc<Docker>,
+    fallback: PathBuf,
+    free: Arc<AtomicU64>,
+    stop: Stop,
+) {
+    let mut root = None;
+    loop {
+        if root.is_none()
+            && let Ok(client) = docker.client().await
+            && let Ok(info) = client.info().await
+        {
+            root = info.docker_root_dir.map(PathBuf::from);
+        }
+        let path = root.as_ref().unwrap_or(&fallback);
+        match durable::free_bytes(path) {
+            Ok(bytes) => free.store(bytes, Ordering::Relaxed),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "free disk space is not known");
+            }
+        }
+        tokio::select! {
+            () = stop.wait() => return,
+            () = tokio::time::sleep(DISK_EVERY) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::unit::{Phase, UnitStatus};
+
+    use super::*;
+
+    #[test]
+    fn a_report_is_read_as_it_was_written() {
+        let machine = Machine {
+            name: "n1".parse().unwrap(),
+            agent: "127.0.0.1:7401".to_owned(),
+            memory_bytes: 5,
+            cpu_millis: 2_000,
+        };
+        let status = UnitStatus {
+            phase: Phase::Ready,
+            address: Some("10.0.0.2:5000".to_owned()),
+            restarts: 1,
+            since: Time(3),
+            trouble: None,
+        };
+        let told = Told {
+            is_settled: true,
+            statuses: [("shop-web-1".parse().unwrap(), status.clone())].into(),
+            applied_version: 9,
+            trouble: Some("failed to reach the Docker Engine".to_owned()),
+        };
+        let report = report(&machine, 77, &told);
+        let node: Node = serde_json::from_str(&report.node_json).unwrap();
+        assert_eq!((node.disk_free_bytes, node.trouble), (77, told.trouble));
+        let read: UnitStatus = serde_json::from_str(&report.statuses_json["shop-web-1"]).unwrap();
+        assert_eq!((read, report.applied_version), (status, 9));
+    }
+}

@@ -1,0 +1,222 @@
+//! The same agent on an engine in memory, in paused time: what cannot be done to a shared real engine.
+
+use std::{sync::Arc, time::Duration};
+
+use agent::{
+    engine::{Engine, Handle, Parts},
+    logs::NoLines,
+    orders::{Order, Orders},
+    room::Room,
+    runtime::fake::FakeRuntime,
+};
+use model::{
+    name::{ReleaseNumber, UnitId},
+    release::{Check, Probe},
+    time::Time,
+    unit::{Desired, Phase, Unit, UnitKind, UnitStatus},
+};
+use service::{ManualClock, Stop, Tasks};
+use tokio::sync::Notify;
+
+const TICK: Duration = Duration::from_millis(10);
+
+struct Node {
+    runtime: FakeRuntime,
+    clock: ManualClock,
+    handle: Handle,
+    stop: Stop,
+    orders: Orders,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop.set();
+    }
+}
+
+impl Node {
+    fn new() -> Node {
+        let (runtime, clock, stop) =
+            (FakeRuntime::new(), ManualClock::new(1_000_000), Stop::new());
+        let parts = Parts {
+            runtime: Arc::new(runtime.clone()),
+            lines: Arc::new(NoLines),
+            room: Room::new(1 << 30),
+            clock: clock.clock(),
+            kick: Arc::new(Notify::new()),
+        };
+        let (engine, handle) = Engine::new(parts, Tasks::new(stop.clone()));
+        tokio::spawn(engine.run(stop.clone()));
+        let orders = Orders { incarnation: "i".to_owned(), ..Orders::default() };
+        Node { runtime, clock, handle, stop, orders }
+    }
+
+    fn order(&mut self, id: &str, desired: Desired) -> UnitId {
+        let order = order(id, desired);
+        let id = order.unit.id.clone();
+        self.orders.units.insert(id.clone(), order);
+        self.orders.version += 1;
+        self.handle.give(self.orders.clone(), true);
+        id
+    }
+
+    async fn pass(&self, time: Duration) {
+        let mut left = time;
+        while left > Duration::ZERO {
+            self.clock.advance(TICK);
+            tokio::time::sleep(TICK).await;
+            left = left.saturating_sub(TICK);
+        }
+    }
+
+    fn status(&self, unit: &UnitId) -> UnitStatus {
+        self.handle.told().borrow().statuses[unit].clone()
+    }
+
+    async fn until(&self, what: &str, is_so: impl Fn(&Node) -> bool) {
+        for _ in 0..20_000 {
+            if is_so(self) {
+                return;
+            }
+            self.pass(TICK).await;
+        }
+        panic!("waited in vain for: {what}; {:?}", self.handle.told().borrow());
+    }
+
+    async fn until_phase(&self, unit: &UnitId, phase: Phase) {
+        self.until(&format!("{phase:?}"), |node| {
+            node.handle.told().borrow().statuses.get(unit).is_some_and(|s| s.phase == phase)
+        })
+        .await;
+    }
+}
+
+fn order(id: &str, desired: Desired) -> Order {
+    Order {
+        unit: Unit {
+            id: id.parse().unwrap(),
+            app: "shop".parse().unwrap(),
+            process: "web".parse().unwrap(),
+            ordinal: 1,
+            release: ReleaseNumber(1),
+            epoch: 0,
+            kind: UnitKind::Service,
+            node: "n1".parse().unwrap(),
+            memory_bytes: 64 << 20,
+            created: Time(1),
+            desired,
+        },
+        image: "image".to_owned(),
+        command: Vec::new(),
+        env: Default::default(),
+        port: 5000,
+        cpu_millis: 0,
+        check: Check {
+            probe: Probe::Tcp,
+            grace_ms: 60_000,
+            period_ms: 1_000,
+            timeout_ms: 1_000,
+            rise: 1,
+            fall: 3,
+        },
+        stop_grace_seconds: 5,
+        spec: "spec".to_owned(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_is_down_is_told_and_nothing_is_stopped() {
+    let mut node = Node::new();
+    let unit = node.order("a", Desired::Run);
+    node.until_phase(&unit, Phase::Ready).await;
+    node.runtime.set_down(true);
+    node.until("trouble", |node| node.handle.told().borrow().trouble.is_some()).await;
+    node.pass(Duration::from_secs(30)).await;
+    assert_eq!(node.status(&unit).phase, Phase::Ready, "it serves on");
+    let second = node.order("b", Desired::Run);
+    node.pass(Duration::from_secs(5)).await;
+    node.runtime.set_down(false);
+    node.until_phase(&second, Phase::Ready).await;
+    assert_eq!(node.handle.told().borrow().trouble, None);
+    assert_eq!(node.status(&second).restarts, 0, "it was not its fault");
+    assert_eq!(node.runtime.calls(), ["start a 1", "start b 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_power_cut_everything_ordered_runs_again() {
+    let mut node = Node::new();
+    let units: Vec<UnitId> =
+        (0..9).map(|n| node.order(&format!("u{n}"), Desired::Run)).collect();
+    for unit in &units {
+        node.until_phase(unit, Phase::Ready).await;
+    }
+    node.runtime.power_cycle();
+    node.until("all back", |node| {
+        units.iter().all(|unit| {
+            let status = node.status(unit);
+            status.phase == Phase::Ready && status.restarts == 1
+        })
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_between_crashes_grow_and_shrink_again_after_a_steady_minute() {
+    let mut node = Node::new();
+    let unit = node.order("a", Desired::Run);
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        node.until_phase(&unit, Phase::Ready).await;
+        node.runtime.crash(&unit, 1, false);
+        node.until_phase(&unit, Phase::Backoff).await;
+        let since = node.status(&unit).since;
+        node.until_phase(&unit, Phase::Ready).await;
+        pauses.push(node.status(&unit).since.since_ms(since).div_ceil(1_000) - 1);
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+    node.pass(Duration::from_secs(61)).await;
+    node.runtime.crash(&unit, 1, false);
+    node.until_phase(&unit, Phase::Backoff).await;
+    let since = node.status(&unit).since;
+    node.until_phase(&unit, Phase::Ready).await;
+    assert!(node.status(&unit).since.since_ms(since) < 2_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unit_that_falls_ill_is_restarted_after_its_third_failure() {
+    let mut node = Node::new();
+    let unit = node.order("a", Desired::Run);
+    node.until_phase(&unit, Phase::Ready).await;
+    node.runtime.set_unhealthy(&unit, true);
+    node.pass(Duration::from_millis(1_900)).await;
+    assert_eq!(node.status(&unit).phase, Phase::Ready);
+    node.until_phase(&unit, Phase::Backoff).await;
+    assert_eq!(node.status(&unit).trouble.unwrap().code, "unhealthy");
+    node.runtime.set_unhealthy(&unit, false);
+    node.until_phase(&unit, Phase::Ready).await;
+    assert_eq!(node.runtime.calls(), ["start a 1", "stop a 1", "start a 2", "remove a 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_comes_while_a_unit_cannot_start_ends_it() {
+    let mut node = Node::new();
+    node.runtime.set_unstartable("image", true);
+    let unit = node.order("a", Desired::Run);
+    node.until_phase(&unit, Phase::Backoff).await;
+    assert_eq!(node.status(&unit).trouble.unwrap().code, "cannot-start");
+    node.order("a", Desired::Stop { since: Time(9) });
+    node.until_phase(&unit, Phase::Gone).await;
+    assert_eq!(node.runtime.containers(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_node_serves_what_it_served_before() {
+    let mut node = Node::new();
+    let units: Vec<UnitId> =
+        (0..20).map(|n| node.order(&format!("u{n:02}"), Desired::Run)).collect();
+    node.pass(Duration::from_secs(5)).await;
+    let ready = units.iter().filter(|unit| node.status(unit).phase == Phase::Ready).count();
+    assert_eq!(ready, 16, "1 GiB holds 16 units of 64 MiB");
+    let waiting = units.iter().find(|unit| node.status(unit).phase != Phase::Ready).unwrap();
+    assert_eq!(node.status(waiting).trouble.unwrap().code, "no-room");
+}
