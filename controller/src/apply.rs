@@ -149,9 +149,9 @@ fn add(write: Write, action: &Action) -> Write {
         Action::StartUnit(unit) => write.create(unit),
         Action::MoveUnit(unit) => write.replace(&unit.value, unit.revision),
         Action::ForgetUnit(unit) => write.delete(&unit.value, unit.revision),
-        Action::EndDeploy { app, release } => write
-            .replace(&app.value, app.revision)
-            .replace(&release.value, release.revision),
+        Action::EndDeploy { app, release } => {
+            write.replace(&app.value, app.revision).replace(&release.value, release.revision)
+        }
         Action::Settle(app) => write.replace(&app.value, app.revision),
         Action::ForgetApp(app) => write.delete(&app.value, app.revision),
     }
@@ -160,9 +160,7 @@ fn add(write: Write, action: &Action) -> Write {
 /// What an app's log says of the end of a change.
 fn ending(action: &Action) -> Option<(AppName, String)> {
     let (app, what) = match action {
-        Action::EndDeploy { app, release } => {
-            (&app.value, release.value.number.to_string())
-        }
+        Action::EndDeploy { app, release } => (&app.value, release.value.number.to_string()),
         Action::Settle(app) => (&app.value, "the change".to_owned()),
         _ => return None,
     };

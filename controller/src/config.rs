@@ -195,8 +195,9 @@ impl StoreConfig {
                 return StoreConfig::Etcd(EtcdConfig { endpoints: endpoints.0, prefix, tls });
             }
             "etcd" => settings.problem("`etcd_endpoints` must name a member of etcd".to_owned()),
-            other => settings
-                .problem(format!("`store` is `{other}`; it must be `embedded` or `etcd`")),
+            other => {
+                settings.problem(format!("`store` is `{other}`; it must be `embedded` or `etcd`"))
+            }
         }
         StoreConfig::Embedded(folder.join("store.redb"))
     }

@@ -57,8 +57,8 @@ impl Gateway {
     /// Serves until `stop`.
     pub async fn serve(self, incoming: TcpIncoming, context: Context) -> anyhow::Result<()> {
         let stop = self.stop.clone();
-        let service = GatewayServer::from_arc(Arc::new(self))
-            .max_decoding_message_size(MAX_REPORT_BYTES);
+        let service =
+            GatewayServer::from_arc(Arc::new(self)).max_decoding_message_size(MAX_REPORT_BYTES);
         let served = Server::builder()
             .tls_config(context.identity.server_tls())
             .context("set up TLS of the gateway")?

@@ -114,7 +114,10 @@ mod tests {
         assert!(heard.node(node(1_000), statuses(Phase::Starting)));
         assert!(!heard.node(node(2_000), statuses(Phase::Starting)));
         assert!(heard.node(node(3_000), statuses(Phase::Ready)));
-        assert!(heard.node(Node { trouble: Some("no engine".into()), ..node(4_000) }, statuses(Phase::Ready)));
+        assert!(heard.node(
+            Node { trouble: Some("no engine".into()), ..node(4_000) },
+            statuses(Phase::Ready)
+        ));
         assert_eq!(heard.changes(), 3);
     }
 
@@ -123,7 +126,8 @@ mod tests {
         let heard = Heard::default();
         heard.node(node(1_000), BTreeMap::new());
         assert!(heard.node(node(1_000 + SUSPECT_AFTER_MS), BTreeMap::new()));
-        let status = |heard| RouterStatus { version: 1, heard: Time(heard), ..RouterStatus::default() };
+        let status =
+            |heard| RouterStatus { version: 1, heard: Time(heard), ..RouterStatus::default() };
         assert!(heard.router("n1".parse().unwrap(), status(0)));
         assert!(!heard.router("n1".parse().unwrap(), status(1_000)));
         assert!(heard.router("n1".parse().unwrap(), status(1_000 + ROUTER_LOST_AFTER_MS)));

@@ -37,10 +37,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Reads the certificate and key of the API.
 pub fn server_config(folder: &Path) -> anyhow::Result<ServerConfig> {
-    let (certificate, key) = (
-        folder.join(service::identity::CERT_FILE),
-        folder.join(service::identity::KEY_FILE),
-    );
+    let (certificate, key) =
+        (folder.join(service::identity::CERT_FILE), folder.join(service::identity::KEY_FILE));
     let chain = CertificateDer::pem_file_iter(&certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| format!("read the API's certificate `{}`", certificate.display()))?;
@@ -127,11 +125,14 @@ impl Server {
             let service = tower::service_fn(move |mut request: Request<_>| {
                 request.extensions_mut().insert(ConnectInfo(address));
                 let router = router.clone();
-                async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+                async move {
+                    Ok::<_, Infallible>(
+                        router.oneshot(request).await.unwrap_or_else(|never| match never {}),
+                    )
+                }
             });
             let service = TowerToHyperService::new(service);
-            let connection =
-                builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
             if let Err(error) = watcher.watch(connection.into_owned()).await {
                 tracing::debug!(error, "an API connection ended");
             }

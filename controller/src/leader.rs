@@ -63,7 +63,9 @@ impl Leader {
         let mut attempt = 1;
         loop {
             match self.try_renew().await {
-                Err(LeaderError::Commit(CommitError::Conflict)) if attempt < ATTEMPTS => attempt += 1,
+                Err(LeaderError::Commit(CommitError::Conflict)) if attempt < ATTEMPTS => {
+                    attempt += 1
+                }
                 renewed => return renewed,
             }
         }

@@ -100,8 +100,7 @@ impl Controller {
     pub async fn bind(config: Config) -> anyhow::Result<Controller> {
         let (files, listen) = (&config.files, &config.listen);
         durable::create_private_dir(&files.folder)?;
-        let identity =
-            Identity::load(&files.identity).context("load the controller's identity")?;
+        let identity = Identity::load(&files.identity).context("load the controller's identity")?;
         let seal = Arc::new(Seal::load(&files.seal_key())?);
         let gateway = Gateway::bind(listen.gateway)?;
         let bind = async |name: &str, address| {
@@ -119,6 +118,11 @@ impl Controller {
     pub fn addresses(&self) -> anyhow::Result<[std::net::SocketAddr; 3]> {
         let gateway = self.gateway.local_addr()?;
         Ok([self.api.local_addr()?, gateway, self.admin.local_addr()?])
+    }
+
+    /// The stored documents, for tests and simulation.
+    pub fn records(&self) -> &Records {
+        &self.records
     }
 
     /// Serves until `stop`.
@@ -222,9 +226,8 @@ async fn open_store(config: &StoreConfig) -> anyhow::Result<Arc<dyn Store>> {
 }
 
 fn etcd_tls(files: &EtcdFiles) -> anyhow::Result<EtcdTls> {
-    let read = |path: &Path| {
-        std::fs::read(path).with_context(|| format!("read `{}`", path.display()))
-    };
+    let read =
+        |path: &Path| std::fs::read(path).with_context(|| format!("read `{}`", path.display()));
     Ok(EtcdTls {
         ca_pem: read(&files.ca)?,
         certificate_pem: read(&files.certificate)?,

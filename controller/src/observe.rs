@@ -84,7 +84,10 @@ impl Observer {
             if self.seen().revision > before {
                 pause = FIRST_PAUSE;
             }
-            tracing::warn!(error = format!("{:#}", anyhow::Error::from(error)), "lost the store's changes");
+            tracing::warn!(
+                error = format!("{:#}", anyhow::Error::from(error)),
+                "lost the store's changes"
+            );
             loop {
                 tokio::select! {
                     () = stop.wait() => return,
@@ -232,3 +235,6 @@ fn release_name(path: &str) -> Option<(AppName, ReleaseNumber)> {
     let (app, number) = path.split_once('/')?;
     Some((app.parse().ok()?, ReleaseNumber(number.parse().ok()?)))
 }
+
+#[cfg(test)]
+mod tests;

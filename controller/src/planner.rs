@@ -194,9 +194,7 @@ impl Planner {
         let mut plan = plan(snapshot, &self.parts.rules, now, &mut RandomIds);
         let silent = silent_nodes(snapshot);
         plan.actions.retain(|action| match action {
-            Action::MoveUnit(unit) | Action::ForgetUnit(unit) => {
-                !silent.contains(&unit.value.node)
-            }
+            Action::MoveUnit(unit) | Action::ForgetUnit(unit) => !silent.contains(&unit.value.node),
             Action::StartUnit(_)
             | Action::EndDeploy { .. }
             | Action::Settle(_)

@@ -44,7 +44,8 @@ pub struct Versions(Arc<AtomicU64>);
 impl Versions {
     fn next(&self, now_ms: u64) -> u64 {
         let above = |last: u64| (last + 1).max(now_ms);
-        let last = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(above(last)));
+        let last =
+            self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(above(last)));
         above(last.unwrap_or_else(|last| last))
     }
 }

@@ -82,8 +82,8 @@ impl Routers {
     /// Takes a report.
     pub fn report(&self, report: &wire::RouterReport) -> Result<(), Status> {
         let node: NodeName = report.node.parse().map_err(|error| malformed("node", error))?;
-        let status: RouterStatus =
-            serde_json::from_str(&report.status_json).map_err(|error| malformed("status", error))?;
+        let status: RouterStatus = serde_json::from_str(&report.status_json)
+            .map_err(|error| malformed("status", error))?;
         let status = RouterStatus { heard: Time(self.clock.now_ms()), ..status };
         if self.heard.router(node, status) {
             self.wake.kick();

@@ -67,11 +67,11 @@ impl Slice {
     /// A unit that was assigned before and cannot be made anew keeps its last image and environment. One that was not is an
     /// error for the whole slice, because a slice without it would stop it.
     pub fn follow(&mut self, snapshot: &Snapshot) -> Result<Option<Vec<Assignment>>, SliceError> {
-        let here =
-            || snapshot.units.iter().filter(|(_, unit)| unit.value.node == self.node);
+        let here = || snapshot.units.iter().filter(|(_, unit)| unit.value.node == self.node);
         if let Some(last) = &self.last
             && here().count() == last.len()
-            && here().all(|(id, unit)| last.get(id).is_some_and(|made| made.revision == unit.revision))
+            && here()
+                .all(|(id, unit)| last.get(id).is_some_and(|made| made.revision == unit.revision))
         {
             return Ok(None);
         }
@@ -101,8 +101,7 @@ impl Slice {
 
 fn assignment(unit: &Unit, snapshot: &Snapshot, seal: &Seal) -> Result<Assignment, SliceError> {
     let release = snapshot.release(&unit.app, unit.release);
-    let no_image =
-        || SliceError::NoImage { unit: unit.id.clone(), release: unit.release };
+    let no_image = || SliceError::NoImage { unit: unit.id.clone(), release: unit.release };
     let (release, build) = release
         .and_then(|release| Some((release, release.build.as_ref()?)))
         .ok_or_else(no_image)?;

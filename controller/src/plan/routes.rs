@@ -46,8 +46,7 @@ pub fn routes(snapshot: &Snapshot, domain: &str) -> Routes {
             units.entry(&unit.app).or_default().push((unit.ordinal, endpoint));
         }
     }
-    let living =
-        snapshot.apps.values().map(|app| &app.value).filter(|app| app.destroyed.is_none());
+    let living = snapshot.apps.values().map(|app| &app.value).filter(|app| app.destroyed.is_none());
     let apps = living.map(|app| {
         let first = format!("{}.{domain}", app.name).parse().ok();
         let mut units = units.remove(&app.name).unwrap_or_default();
@@ -61,25 +60,24 @@ pub fn routes(snapshot: &Snapshot, domain: &str) -> Routes {
         }
     });
     let certificates = snapshot.certificates.values().map(|certificate| &certificate.value);
-    let lives = |app: &AppName| {
-        snapshot.apps.get(app).is_some_and(|app| app.value.destroyed.is_none())
-    };
-    let certificates = certificates.filter(|certificate| lives(&certificate.app)).map(
-        |certificate| SealedCertificate {
-            name: certificate.name.clone(),
-            app: certificate.app.clone(),
-            hosts: certificate.hosts.clone(),
-            chain_pem: certificate.chain_pem.clone(),
-            key: certificate.key.clone(),
-        },
-    );
+    let lives =
+        |app: &AppName| snapshot.apps.get(app).is_some_and(|app| app.value.destroyed.is_none());
+    let certificates =
+        certificates.filter(|certificate| lives(&certificate.app)).map(|certificate| {
+            SealedCertificate {
+                name: certificate.name.clone(),
+                app: certificate.app.clone(),
+                hosts: certificate.hosts.clone(),
+                chain_pem: certificate.chain_pem.clone(),
+                key: certificate.key.clone(),
+            }
+        });
     Routes { apps: apps.collect(), certificates: certificates.collect() }
 }
 
 /// Where a unit receives requests: while it is wanted and ready.
 fn routed_address(snapshot: &Snapshot, unit: &Unit) -> Option<String> {
-    let may_serve =
-        unit.is_wanted() && unit.process.is_web() && unit.kind == UnitKind::Service;
+    let may_serve = unit.is_wanted() && unit.process.is_web() && unit.kind == UnitKind::Service;
     let status = snapshot.statuses.get(&unit.id).filter(|_| may_serve)?;
     status.address.clone().filter(|_| status.phase == Phase::Ready)
 }
