@@ -46,21 +46,22 @@ pub struct Config {
 impl Config {
     /// Reads them.
     pub fn read(settings: &mut Settings) -> Config {
+        let everyones = settings.get("cluster.logger", "127.0.0.1:7402", "Address of the logger.");
+        let listen = settings.optional(
+            "listen",
+            "Address for lines in and out (mutual TLS); `logger` of [cluster] when absent.",
+        );
         Config {
             data_dir: settings.get(
                 "cluster.data_dir",
                 "/var/lib/trireme",
-                "Folder in which every program keeps its files.",
+                "Folder of all programs' files.",
             ),
-            listen: settings.get(
-                "listen",
-                "127.0.0.1:7402",
-                "Address on which lines are taken and read (mutual TLS).",
-            ),
+            listen: listen.unwrap_or(everyones),
             admin_listen: settings.get(
                 "admin_listen",
                 "127.0.0.1:7415",
-                "Address of the health, version and metrics endpoint.",
+                "Address for health, version and metrics.",
             ),
             max_app_bytes: settings.get(
                 "max_app_bytes",

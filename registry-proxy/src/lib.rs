@@ -52,26 +52,34 @@ pub struct Config {
 impl Config {
     /// Reads them.
     pub fn read(settings: &mut Settings) -> Config {
+        let oci = settings.get(
+            "cluster.registry",
+            "127.0.0.1:5000",
+            "Address of the image registry; loopback only, because it has no authentication.",
+        );
+        let listen = settings
+            .optional("listen", "Address to listen on; `registry` of [cluster] when absent.");
+        let control = settings.get(
+            "cluster.registry_control",
+            "127.0.0.1:7403",
+            "Address of the registry's retention side.",
+        );
+        let control_listen = settings.optional(
+            "control_listen",
+            "Address of the retention side (mutual TLS); `registry_control` of [cluster] when absent.",
+        );
         let config = Config {
             data_dir: settings.get(
                 "cluster.data_dir",
                 "/var/lib/trireme",
-                "Folder in which every program keeps its files.",
+                "Folder of all programs' files.",
             ),
-            listen: settings.get(
-                "listen",
-                "127.0.0.1:5000",
-                "Address of the image registry; loopback only, because it has no authentication.",
-            ),
-            control_listen: settings.get(
-                "control_listen",
-                "127.0.0.1:7403",
-                "Address of the retention service (mutual TLS).",
-            ),
+            listen: listen.unwrap_or(oci),
+            control_listen: control_listen.unwrap_or(control),
             admin_listen: settings.get(
                 "admin_listen",
                 "127.0.0.1:7413",
-                "Address of the health, version and metrics endpoint.",
+                "Address for health, version and metrics.",
             ),
             min_free: settings.get(
                 "min_free",
