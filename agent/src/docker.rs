@@ -73,11 +73,12 @@ impl Docker {
             return Ok(client.clone());
         }
         let path = self.socket.to_string_lossy();
-        let client = bollard::Docker::connect_with_unix(&path, CALL_TIMEOUT_SECONDS, API_DEFAULT_VERSION)
-            .map_err(unavailable)?
-            .negotiate_version()
-            .await
-            .map_err(unavailable)?;
+        let client =
+            bollard::Docker::connect_with_unix(&path, CALL_TIMEOUT_SECONDS, API_DEFAULT_VERSION)
+                .map_err(unavailable)?
+                .negotiate_version()
+                .await
+                .map_err(unavailable)?;
         self.ensure_network(&client).await?;
         *slot = Some(client.clone());
         Ok(client)
@@ -151,8 +152,11 @@ impl Docker {
     }
 
     async fn last_lines(&self, client: &bollard::Docker, container: &str) -> Vec<String> {
-        let options =
-            LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&LAST_LINES.to_string()).build();
+        let options = LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .tail(&LAST_LINES.to_string())
+            .build();
         let output: Result<Vec<LogOutput>, Error> =
             client.logs(container, Some(options)).try_collect().await;
         let lines = output.unwrap_or_default().into_iter().map(|line| {
@@ -164,10 +168,7 @@ impl Docker {
     }
 
     /// Ids of containers with these labels, whatever their state, and their labels.
-    pub async fn labelled(
-        &self,
-        labels: &[&str],
-    ) -> Result<Vec<ContainerSummary>, RuntimeError> {
+    pub async fn labelled(&self, labels: &[&str]) -> Result<Vec<ContainerSummary>, RuntimeError> {
         let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
         let filters = HashMap::from([("label".to_owned(), labels)]);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
@@ -194,7 +195,10 @@ impl Docker {
 impl Runtime for Docker {
     async fn list(&self) -> Result<Vec<Container>, RuntimeError> {
         let found = self.labelled(&[spec::UNIT, &self.node_label()]).await?;
-        Ok(found.into_iter().filter_map(|summary| container(summary, &self.place.network)).collect())
+        Ok(found
+            .into_iter()
+            .filter_map(|summary| container(summary, &self.place.network))
+            .collect())
     }
 
     async fn create(&self, order: &Order, attempt: u32) -> Result<String, RuntimeError> {
@@ -312,7 +316,9 @@ fn container(summary: ContainerSummary, network: &str) -> Option<Container> {
         memory_bytes: label(spec::MEMORY).parse().unwrap_or_default(),
         state,
         ip: endpoint.and_then(|endpoint| endpoint.ip_address).filter(|ip| !ip.is_empty()),
-        created: Time(u64::try_from(summary.created.unwrap_or_default()).unwrap_or_default() * 1_000),
+        created: Time(
+            u64::try_from(summary.created.unwrap_or_default()).unwrap_or_default() * 1_000,
+        ),
     })
 }
 
@@ -326,7 +332,9 @@ fn unavailable(error: Error) -> RuntimeError {
 /// An answer that refuses, or none at all.
 pub fn meaning(error: Error) -> RuntimeError {
     match error {
-        Error::DockerResponseServerError { status_code: 404, message } => RuntimeError::Gone(message),
+        Error::DockerResponseServerError { status_code: 404, message } => {
+            RuntimeError::Gone(message)
+        }
         Error::DockerResponseServerError { status_code: 304, .. } => {
             RuntimeError::Refused(ALREADY.to_owned())
         }

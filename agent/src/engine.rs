@@ -1,5 +1,7 @@
 //! The task that owns everything known of this node's units: it looks, plans, has steps carried out, and tells statuses.
 
+mod begin;
+mod hear;
 mod work;
 
 use std::{
@@ -17,15 +19,14 @@ use service::{Clock, Stop, Tasks};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
-    health::{self, Patient, Verdict},
     logs::Lines,
-    memory::{End, Memory},
+    memory::Memory,
     orders::Orders,
-    plan::{self, Plan, Step, View},
+    plan::{self, Plan, View},
     room::Room,
     runtime::{Container, Runtime, RuntimeError, State},
 };
-use work::{Event, Failure, Worker};
+use work::{Event, Worker};
 
 /// The longest time without a look at the containers.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -310,8 +311,7 @@ impl Engine {
 
     /// Drops what is remembered of units that are neither ordered nor there.
     fn forget(&mut self, orders: &Orders, containers: &[Container]) {
-        let alive: BTreeSet<&UnitId> =
-            containers.iter().map(|container| &container.unit).collect();
+        let alive: BTreeSet<&UnitId> = containers.iter().map(|container| &container.unit).collect();
         self.memory.retain(|id, memory| {
             orders.units.contains_key(id) || memory.is_busy() || alive.contains(id)
         });
@@ -326,173 +326,9 @@ impl Engine {
         });
         let memory = &self.memory;
         self.watches.retain(|unit, watch| {
-            memory.get(unit).is_some_and(|memory| memory.container.as_ref() == Some(&watch.container))
-        });
-    }
-
-    fn begin(&mut self, step: Step, orders: &Orders) {
-        let now = self.now();
-        match step {
-            Step::Adopt(container) => {
-                if !self.has_looked {
-                    self.unasked.insert(container.id.clone());
-                }
-                self.runs(&container);
-            }
-            Step::Lost(unit) => self.with(&unit, |memory| memory.lost(now)),
-            Step::Gone(unit) => self.with(&unit, |memory| memory.gone(now)),
-            Step::NoRoom { unit, reason } => {
-                tracing::warn!(%unit, reason, "a unit waits for memory");
-                self.with(&unit, |memory| memory.no_room(reason, now));
-            }
-            Step::Start { unit, attempt } => {
-                let Some(order) = orders.units.get(&unit) else { return };
-                tracing::info!(%unit, attempt, app = %order.unit.app, "starting");
-                let cancel = Stop::new();
-                self.starting.insert(unit.clone(), cancel.clone());
-                self.with(&unit, |memory| {
-                    memory.pending += 1;
-                    memory.starts(now);
-                });
-                let order = order.clone();
-                let worker = self.worker.clone();
-                self.work("start", async move { worker.start(order, attempt, cancel).await });
-            }
-            Step::Examine(container) => {
-                self.with(&container.unit, |memory| memory.pending += 1);
-                let worker = self.worker.clone();
-                self.work("examine", async move { worker.examine(container).await });
-            }
-            Step::Stop { container, grace } => {
-                tracing::info!(unit = %container.unit, attempt = container.attempt, "stopping");
-                let unit = container.unit.clone();
-                self.watches.remove(&unit);
-                self.memory.entry(unit.clone()).or_insert_with(|| Memory::new(now));
-                let is_wanted = orders.units.get(&unit).is_some_and(|order| !order.shall_stop());
-                self.with(&unit, |memory| {
-                    memory.pending += 1;
-                    memory.enter(if is_wanted { Phase::Backoff } else { Phase::Stopping }, now);
-                });
-                let worker = self.worker.clone();
-                self.work("stop", async move { worker.stop(container, grace).await });
-            }
-            Step::Remove(container) => {
-                self.memory.entry(container.unit.clone()).or_insert_with(|| Memory::new(now));
-                self.with(&container.unit, |memory| memory.pending += 1);
-                let worker = self.worker.clone();
-                self.work("remove", async move { worker.remove(container).await });
-            }
-        }
-    }
-
-    /// Takes what a background step or a health check has to say. True: a pass is needed.
-    fn take(&mut self, event: Event) -> bool {
-        let now = self.now();
-        let Event { unit, what } = event;
-        let order = self.given.borrow().orders.units.get(&unit).cloned();
-        let kind = order.as_ref().map(|order| order.unit.kind);
-        let Some(memory) = self.memory.get_mut(&unit) else { return false };
-        match what {
-            work::What::Phase(phase) => {
-                memory.enter(phase, now);
-                return false;
-            }
-            work::What::Verdict { container, verdict } => {
-                self.unasked.remove(&container);
-                if memory.container.as_ref() != Some(&container) {
-                    return false;
-                }
-                match verdict {
-                    Verdict::Ready => memory.healthy(now),
-                    Verdict::Failed { reason } => {
-                        tracing::warn!(%unit, reason, "a unit is unhealthy");
-                        memory.unwell(reason, now);
-                        return true;
-                    }
-                }
-                return false;
-            }
-            work::What::Started(container) => {
-                memory.pending -= 1;
-                self.starting.remove(&unit);
-                self.runs(&container);
-            }
-            work::What::NotStarted(failure) => {
-                memory.pending -= 1;
-                self.starting.remove(&unit);
-                match failure {
-                    Failure::Cancelled => {}
-                    Failure::Engine => memory.interrupted(now),
-                    Failure::Unit { code, reason } => {
-                        tracing::warn!(%unit, code, reason, "a unit was not started");
-                        if let Some(kind) = kind {
-                            memory.not_started(kind, code, reason, now);
-                        }
-                    }
-                }
-            }
-            work::What::Examined { container, ending } => {
-                memory.pending -= 1;
-                if let (Some(ending), Some(kind)) = (ending, kind) {
-                    let (attempt, memory_bytes) = (container.attempt, container.memory_bytes);
-                    tracing::info!(%unit, attempt, code = ending.code, out_of_memory = ending.out_of_memory, "ended");
-                    if memory.unhealthy.is_some() {
-                        memory.stopped_unhealthy(attempt, ending.last_lines, now);
-                    } else {
-                        memory.ended(kind, &End { attempt, ending: &ending, memory_bytes }, now);
-                    }
-                }
-            }
-            work::What::Stopped { container, last_lines } => {
-                memory.pending -= 1;
-                match last_lines {
-                    None => {}
-                    Some(lines) if memory.unhealthy.is_some() => {
-                        memory.stopped_unhealthy(container.attempt, lines, now);
-                    }
-                    Some(_) => memory.stopped(container.attempt, now),
-                }
-            }
-            // What is gone is forgotten by the next look.
-            work::What::Removed => memory.pending -= 1,
-        }
-        true
-    }
-
-    /// A container is the unit's life now: its status says so and its check begins.
-    fn runs(&mut self, container: &Container) {
-        let (now, id) = (self.now(), container.unit.clone());
-        let Some(order) = self.given.borrow().orders.units.get(&id).cloned() else { return };
-        let Some(memory) = self.memory.get_mut(&id) else { return };
-        memory.runs(container, order.port, now);
-        let address = memory.address.clone().unwrap_or_default();
-        let is_watched = self.watches.get(&id).is_some_and(|watch| {
-            watch.container == container.id && watch.address == address
-        });
-        if is_watched {
-            return;
-        }
-        let stop = self.tasks.stop().child();
-        let patient = Patient {
-            container: container.id.clone(),
-            address: address.clone(),
-            check: order.check.clone(),
-            age: Duration::from_millis(now.since_ms(container.created)),
-        };
-        let watch = Watch { container: container.id.clone(), address, stop: stop.clone() };
-        self.watches.insert(id.clone(), watch);
-        let (worker, clock) = (self.worker.clone(), self.parts.clock.clone());
-        self.tasks.spawn("health check", async move {
-            let container = patient.container.clone();
-            let mut watch = health::Watch::new(worker.runtime(), clock, patient);
-            loop {
-                let verdict = tokio::select! {
-                    () = stop.wait() => return,
-                    verdict = watch.next() => verdict,
-                };
-                let Some(verdict) = verdict else { return };
-                worker.tell_verdict(&id, &container, verdict).await;
-            }
+            memory
+                .get(unit)
+                .is_some_and(|memory| memory.container.as_ref() == Some(&watch.container))
         });
     }
 
@@ -527,7 +363,11 @@ impl Engine {
         let is_late = self.now().since_ms(self.started) >= SETTLE_MS;
         let told = Told {
             is_settled: is_late || (self.has_looked && self.unasked.is_empty()),
-            statuses: self.memory.iter().map(|(id, memory)| (id.clone(), memory.status())).collect(),
+            statuses: self
+                .memory
+                .iter()
+                .map(|(id, memory)| (id.clone(), memory.status()))
+                .collect(),
             applied_version: self.given.borrow().orders.version,
             trouble: self.trouble.clone(),
         };

@@ -82,8 +82,7 @@ impl Agent {
         let [sessions_address, admin_address] = self.addresses()?;
         tracing::info!(sessions = %sessions_address, admin = %admin_address, "listening");
         let Agent { config, identity, .. } = self;
-        let (admin, clock, kick) =
-            (Admin::new("agent"), Clock::system(), Arc::new(Notify::new()));
+        let (admin, clock, kick) = (Admin::new("agent"), Clock::system(), Arc::new(Notify::new()));
         let tasks = Tasks::new(stop.clone());
         let room = Room::new(
             machine::capacity_bytes(config.reserve_memory).context("read the machine's memory")?,
@@ -134,8 +133,7 @@ impl Agent {
             told: handle.told(),
             disk_free: disk_free.clone(),
         };
-        let sessions =
-            Sessions { docker: docker.clone(), lines, room, tasks: tasks.clone() };
+        let sessions = Sessions { docker: docker.clone(), lines, room, tasks: tasks.clone() };
         check_health(&admin, &handle, &link.health);
 
         tasks.spawn("admin", admin.serve(self.admin, stop.clone()));

@@ -108,8 +108,7 @@ impl Shipper {
     /// Follows nothing yet.
     pub fn new(parts: Parts, metrics: &Metrics) -> Shipper {
         let Parts { node, folder, docker, logger, tasks, kick } = parts;
-        let sent =
-            metrics.counter("log_lines_total", "Lines of units acknowledged by the logger.");
+        let sent = metrics.counter("log_lines_total", "Lines of units acknowledged by the logger.");
         let client = LoggerClient::new(logger);
         let pumps = Mutex::default();
         Shipper(Arc::new(Shared { node, folder, docker, client, tasks, kick, sent, pumps }))

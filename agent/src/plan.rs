@@ -218,8 +218,8 @@ impl Planner<'_> {
         self.clear(containers, grace(order));
         let is_running = containers.iter().any(|container| container.state == State::Running);
         let stopped_at = memory.stopped_at.unwrap_or(memory.since);
-        let is_stopped_long = memory.phase == Phase::Stopping
-            && self.view.now.since_ms(stopped_at) >= GONE_AFTER_MS;
+        let is_stopped_long =
+            memory.phase == Phase::Stopping && self.view.now.since_ms(stopped_at) >= GONE_AFTER_MS;
         if memory.phase == Phase::Stopping && !is_running && !is_stopped_long {
             self.wake_at(stopped_at.plus_ms(GONE_AFTER_MS));
         }

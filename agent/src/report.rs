@@ -110,12 +110,7 @@ impl Reporter {
 }
 
 /// Looks at the disk images are on, now and then. Without the Docker Engine it looks at `fallback`.
-pub async fn watch_disk(
-    docker: Arc<Docker>,
-    fallback: PathBuf,
-    free: Arc<AtomicU64>,
-    stop: Stop,
-) {
+pub async fn watch_disk(docker: Arc<Docker>, fallback: PathBuf, free: Arc<AtomicU64>, stop: Stop) {
     let mut root = None;
     loop {
         if root.is_none()

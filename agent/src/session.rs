@@ -135,10 +135,7 @@ impl Sessions {
             image: &start.image,
             command: &start.command,
             env: &start.env,
-            limits: spec::Limits {
-                memory_bytes: start.memory_bytes,
-                cpu_millis: start.cpu_millis,
-            },
+            limits: spec::Limits { memory_bytes: start.memory_bytes, cpu_millis: start.cpu_millis },
             // Nobody sits at a detached one's terminal, and the log keeps lines.
             tty: start.tty && !start.detach,
             detach: start.detach,
@@ -189,7 +186,10 @@ fn check_name(name: &str) -> Result<(), Problem> {
     if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(is_plain) {
         return Ok(());
     }
-    Err(Problem::new(Code::Invalid, "a one-off command's name has 1 to 40 letters, digits, `-`, `_`"))
+    Err(Problem::new(
+        Code::Invalid,
+        "a one-off command's name has 1 to 40 letters, digits, `-`, `_`",
+    ))
 }
 
 fn problem(error: &RuntimeError) -> Problem {

@@ -120,10 +120,7 @@ mod tests {
     async fn frames_are_told_apart_and_their_bytes_are_not_touched() {
         let bytes = b"\x01\0\0\0\0\0\0\x03a\x02\0\x02\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\x01!";
         let read = all(bytes, false).await.unwrap();
-        assert_eq!(
-            read,
-            [(Source::Stdout, b"a\x02\0".to_vec()), (Source::Stderr, b"!".to_vec())]
-        );
+        assert_eq!(read, [(Source::Stdout, b"a\x02\0".to_vec()), (Source::Stderr, b"!".to_vec())]);
         assert!(all(&bytes[..9], false).await.is_err(), "a frame that is cut off is an error");
     }
 

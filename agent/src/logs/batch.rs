@@ -90,8 +90,11 @@ mod tests {
 
     #[test]
     fn a_batch_is_full_by_lines_or_by_bytes() {
-        let origin =
-            Origin { container: String::new(), app: "shop".to_owned(), process: "web.1".to_owned() };
+        let origin = Origin {
+            container: String::new(),
+            app: "shop".to_owned(),
+            process: "web.1".to_owned(),
+        };
         let mut batch = Batch::new(None);
         for _ in 0..MAX_LINES {
             assert!(!batch.is_full());
@@ -109,7 +112,8 @@ mod tests {
 
     #[test]
     fn a_repeated_batch_is_as_large_as_it_was() {
-        let origin = Origin { container: String::new(), app: String::new(), process: String::new() };
+        let origin =
+            Origin { container: String::new(), app: String::new(), process: String::new() };
         let mut batch = Batch::new(Some(2));
         batch.push(&origin, "stdout", 0, b"a");
         assert!(!batch.is_full());

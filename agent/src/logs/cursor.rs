@@ -158,8 +158,7 @@ mod tests {
     /// What is delivered when reading `output` from the cursor on, by whole seconds as the engine does.
     fn unread(cursor: &Cursor, output: &[i64]) -> Vec<i64> {
         let mut skipper = cursor.resume();
-        let read =
-            output.iter().filter(|at| at.div_euclid(NS) >= i64::from(cursor.since_second()));
+        let read = output.iter().filter(|at| at.div_euclid(NS) >= i64::from(cursor.since_second()));
         read.filter(|at| !skipper.skips(**at)).copied().collect()
     }
 

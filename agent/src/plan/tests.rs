@@ -330,16 +330,10 @@ fn carry_out(case: &mut Case, step: Step, clock: &mut u64) {
             case.containers.push(started);
         }
         Step::Examine(container) => with(&container.unit, &mut |memory| {
-            let ending = crate::runtime::Ending {
-                code: 1,
-                out_of_memory: false,
-                last_lines: Vec::new(),
-            };
-            let end = crate::memory::End {
-                attempt: container.attempt,
-                ending: &ending,
-                memory_bytes: 0,
-            };
+            let ending =
+                crate::runtime::Ending { code: 1, out_of_memory: false, last_lines: Vec::new() };
+            let end =
+                crate::memory::End { attempt: container.attempt, ending: &ending, memory_bytes: 0 };
             memory.ended(UnitKind::Service, &end, now);
             // The pause is over.
             memory.retry_at = None;

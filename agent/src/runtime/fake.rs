@@ -117,9 +117,10 @@ fn toggle<T: Ord>(set: &mut BTreeSet<T>, item: T, is_in: bool) {
 
 impl World {
     fn running_of(&self, unit: &UnitId) -> Vec<String> {
-        let running = self.containers.values().filter(|container| {
-            container.unit == *unit && container.state == State::Running
-        });
+        let running = self
+            .containers
+            .values()
+            .filter(|container| container.unit == *unit && container.state == State::Running);
         running.map(|container| container.id.clone()).collect()
     }
 
@@ -200,7 +201,11 @@ impl Runtime for FakeRuntime {
 
     async fn ending(&self, container: &str) -> Result<Ending, RuntimeError> {
         let world = self.answering()?;
-        world.endings.get(container).cloned().ok_or_else(|| RuntimeError::Gone(container.to_owned()))
+        world
+            .endings
+            .get(container)
+            .cloned()
+            .ok_or_else(|| RuntimeError::Gone(container.to_owned()))
     }
 
     async fn remove(&self, container: &str) -> Result<(), RuntimeError> {

@@ -76,7 +76,10 @@ impl Sessions {
                 let held = self.room.hold_running(left.memory_bytes);
                 self.see_off(left.origin, held);
             } else {
-                tracing::info!(process = left.origin.process, "removing an earlier one-off command");
+                tracing::info!(
+                    process = left.origin.process,
+                    "removing an earlier one-off command"
+                );
                 self.docker.discard(&left.origin.container).await?;
             }
         }
@@ -96,7 +99,11 @@ impl Leftover {
         labels.get(spec::ONEOFF)?;
         let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
         Some(Leftover {
-            origin: Origin { container: found.id?, app: label(spec::APP), process: label(spec::NAME) },
+            origin: Origin {
+                container: found.id?,
+                app: label(spec::APP),
+                process: label(spec::NAME),
+            },
             is_detached: labels.contains_key(spec::DETACHED),
             memory_bytes: label(spec::MEMORY).parse().unwrap_or_default(),
         })

@@ -115,11 +115,8 @@ impl Wire<'_> {
     async fn close(&self, input: &mut Option<attach::Input>) {
         let Some(open) = input else { return };
         // A terminal stays open: output goes through it too.
-        let closed = if self.tty {
-            open.write_all(END_OF_INPUT).await
-        } else {
-            open.shutdown().await
-        };
+        let closed =
+            if self.tty { open.write_all(END_OF_INPUT).await } else { open.shutdown().await };
         if let Err(error) = closed {
             tracing::debug!(%error, "a command's input was closed already");
         }

@@ -85,7 +85,10 @@ fn a_logger_that_is_down_delays_lines_but_not_stops() {
         assert_eq!(rig.containers("web-1").len(), 1, "its output is still there");
         rig.logger.set_down(false);
         assert_eq!(until_lines(&rig, "web.1", 1).await, ["kept"]);
-        eventually("the container to go", async || rig.containers("web-1").is_empty().then_some(())).await;
+        eventually("the container to go", async || {
+            rig.containers("web-1").is_empty().then_some(())
+        })
+        .await;
     });
 }
 

@@ -1,5 +1,7 @@
 //! The agent against a real Docker Engine, with a gateway and a logger of the tests' own.
 
+#![expect(clippy::unwrap_used, reason = "a test may end by a panic")]
+
 mod lifecycle;
 mod lines;
 mod rig;

@@ -257,7 +257,8 @@ impl Rig {
         let listen = async |address: SocketAddr| {
             eventually("the port to be free", async || TcpListener::bind(address).await.ok()).await
         };
-        let (gateway, logger) = (listen(self.gateway_address).await, listen(self.logger_address).await);
+        let (gateway, logger) =
+            (listen(self.gateway_address).await, listen(self.logger_address).await);
         self.gateway_address = gateway.local_addr().unwrap();
         self.logger_address = logger.local_addr().unwrap();
         let controller = self.identity("controller");

@@ -29,9 +29,9 @@ struct Result_ {
     is_started: bool,
 }
 
-fn start(name: &str, command: &[&str]) -> RunStart {
+fn start(rig: &Rig, name: &str, command: &[&str]) -> RunStart {
     RunStart {
-        app: "shop".to_owned(),
+        app: rig.node.clone(),
         name: name.to_owned(),
         image: IMAGE.to_owned(),
         command: command.iter().map(|word| (*word).to_owned()).collect(),
@@ -92,8 +92,8 @@ fn one_offs(rig: &Rig) -> String {
 #[test]
 fn bytes_pass_unchanged_both_ways() {
     with_rig(async |rig| {
-        let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| (n * n >> 7) as u8).collect();
-        let mut call = call(&rig, start("cat", &["cat"])).await;
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+        let mut call = call(&rig, start(&rig, "cat", &["cat"])).await;
         let (inputs, sent) = (call.inputs.clone(), bytes.clone());
         tokio::spawn(async move {
             for piece in sent.chunks(60_000) {
@@ -114,7 +114,7 @@ fn bytes_pass_unchanged_both_ways() {
 fn the_exit_code_and_both_outputs_are_passed_on() {
     with_rig(async |rig| {
         let line = "printf out-$GREETING; printf err >&2; exit 42";
-        let result = call(&rig, start("x1", &["sh", "-c", line])).await.finish().await;
+        let result = call(&rig, start(&rig, "x1", &["sh", "-c", line])).await.finish().await;
         assert_eq!(result.exit, Some(42), "{result:?}");
         assert_eq!((&result.stdout[..], &result.stderr[..]), (&b"out-hello"[..], &b"err"[..]));
     });
@@ -124,7 +124,7 @@ fn the_exit_code_and_both_outputs_are_passed_on() {
 fn all_output_comes_before_the_exit_even_to_a_slow_caller() {
     with_rig(async |rig| {
         let command = ["head", "-c", "5000000", "/dev/zero"];
-        let mut call = call(&rig, start("x1", &command)).await;
+        let mut call = call(&rig, start(&rig, "x1", &command)).await;
         let mut result = Result_::default();
         call.take(&mut result, |result| result.is_started).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -137,7 +137,7 @@ fn all_output_comes_before_the_exit_even_to_a_slow_caller() {
 fn arguments_reach_the_command_without_a_shell() {
     with_rig(async |rig| {
         let command = ["printf", "%s|", "a b", "$HOME", "; exit 3", "*"];
-        let result = call(&rig, start("x1", &command)).await.finish().await;
+        let result = call(&rig, start(&rig, "x1", &command)).await.finish().await;
         assert_eq!(String::from_utf8_lossy(&result.stdout), "a b|$HOME|; exit 3|*|");
     });
 }
@@ -145,7 +145,7 @@ fn arguments_reach_the_command_without_a_shell() {
 #[test]
 fn a_terminal_has_its_size_follows_its_window_and_echoes() {
     with_rig(async |rig| {
-        let mut start = start("x1", &["sh", "-c", "read a; stty size; read b; stty size"]);
+        let mut start = start(&rig, "x1", &["sh", "-c", "read a; stty size; read b; stty size"]);
         start.tty = true;
         start.size = Some(Resize { rows: 33, columns: 101 });
         let mut call = call(&rig, start).await;
@@ -167,7 +167,7 @@ fn a_terminal_has_its_size_follows_its_window_and_echoes() {
 #[test]
 fn a_broken_call_ends_its_command() {
     with_rig(async |rig| {
-        let mut call = call(&rig, start("x1", &["sleep", "600"])).await;
+        let mut call = call(&rig, start(&rig, "x1", &["sleep", "600"])).await;
         call.take(&mut Result_::default(), |result| result.is_started).await;
         assert_ne!(one_offs(&rig), "");
         drop(call);
@@ -179,7 +179,7 @@ fn a_broken_call_ends_its_command() {
 fn a_detached_command_outlives_its_call_and_the_agent_and_tells_the_log() {
     with_rig(async |mut rig| {
         let line = "echo begun; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo ended";
-        let mut wanted = start("x1", &["sh", "-c", line]);
+        let mut wanted = start(&rig, "x1", &["sh", "-c", line]);
         wanted.detach = true;
         let result = call(&rig, wanted).await.finish().await;
         assert!(result.is_started && result.exit.is_none(), "{result:?}");
@@ -201,7 +201,7 @@ fn a_detached_command_outlives_its_call_and_the_agent_and_tells_the_log() {
 #[test]
 fn an_agent_removes_the_attached_commands_of_its_earlier_run() {
     with_rig(async |mut rig| {
-        let mut call = call(&rig, start("x1", &["sleep", "600"])).await;
+        let mut call = call(&rig, start(&rig, "x1", &["sleep", "600"])).await;
         call.take(&mut Result_::default(), |result| result.is_started).await;
         rig.kill_agent();
         assert_ne!(one_offs(&rig), "");
@@ -213,18 +213,18 @@ fn an_agent_removes_the_attached_commands_of_its_earlier_run() {
 #[test]
 fn what_cannot_be_run_is_a_problem_not_a_silence() {
     with_rig(async |rig| {
-        let mut large = start("x1", &["true"]);
+        let mut large = start(&rig, "x1", &["true"]);
         large.memory_bytes = 1 << 60;
         let problem = call(&rig, large).await.finish().await.problem.expect("it has no room");
         assert_eq!(problem.code, Code::NoRoom);
-        let named = start("../x1", &["true"]);
+        let named = start(&rig, "../x1", &["true"]);
         let problem = call(&rig, named).await.finish().await.problem.expect("it is no name");
         assert_eq!(problem.code, Code::Invalid);
-        let mut missing = start("x2", &["true"]);
+        let mut missing = start(&rig, "x2", &["true"]);
         missing.image = format!("127.0.0.1:1/shop@sha256:{}", "0".repeat(64));
         let problem = call(&rig, missing).await.finish().await.problem.expect("no such image");
         assert_eq!(problem.code, Code::Unavailable);
-        let unknown = call(&rig, start("x3", &["no-such-command"])).await.finish().await;
+        let unknown = call(&rig, start(&rig, "x3", &["no-such-command"])).await.finish().await;
         assert_eq!(unknown.exit, Some(127), "{unknown:?}");
         assert_eq!(one_offs(&rig), "");
     });
@@ -234,7 +234,8 @@ fn what_cannot_be_run_is_a_problem_not_a_silence() {
 fn only_the_controller_may_run_commands() {
     with_rig(async |rig| {
         for role in ["agent", "router", "logger"] {
-            let refused = call_as(&rig, role, start("x1", &["true"])).await.err().expect(role);
+            let refused =
+                call_as(&rig, role, start(&rig, "x1", &["true"])).await.err().expect(role);
             assert_eq!(refused.code(), GrpcCode::PermissionDenied, "{role}");
         }
         assert_eq!(one_offs(&rig), "");

@@ -48,7 +48,10 @@ fn units_are_seen_to_without_a_controller() {
         docker(&["kill", &first[0]]);
         eventually("another container", async || {
             let running = docker(&[
-                "ps", "-q", "--no-trunc", "--filter",
+                "ps",
+                "-q",
+                "--no-trunc",
+                "--filter",
                 &format!("label=trireme.unit={}", rig.id("web-1")),
             ]);
             (!running.is_empty() && running != first[0]).then_some(())
@@ -108,7 +111,10 @@ fn containers_no_order_names_end_when_the_controller_says_so() {
         assert_eq!(rig.containers("web-1").len(), 1, "not knowing is no reason to end it");
         rig.drop_order("web-1");
         rig.start_servers().await;
-        eventually("the container to go", async || rig.containers("web-1").is_empty().then_some(())).await;
+        eventually("the container to go", async || {
+            rig.containers("web-1").is_empty().then_some(())
+        })
+        .await;
     });
 }
 
