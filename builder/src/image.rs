@@ -1,22 +1,25 @@
 //! Images: built by the Docker Engine's BuildKit, pushed to the registry, named by digest.
 
 mod config;
+mod facts;
 mod memory;
 mod progress;
 mod session;
 mod tags;
+mod warm;
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use bollard::{
     Docker, body_try_stream,
     errors::Error,
-    models::{BuildInfo, BuildInfoAux, ImageInspect},
+    models::{BuildInfo, BuildInfoAux},
     query_parameters::{BuildImageOptionsBuilder, PushImageOptionsBuilder},
 };
 use futures_util::StreamExt;
 use http::{Request, Uri};
 use proto::problem::{Code, Problem};
+use tokio::sync::Mutex;
 
 use crate::{
     config::Config,
@@ -25,6 +28,7 @@ use crate::{
     recipe::{Layout, Plan},
     source::{self, Source},
 };
+pub use facts::Facts;
 use progress::Progress;
 use session::Session;
 
@@ -43,7 +47,10 @@ pub struct Images {
     socket: String,
     timeout: Duration,
     registry: String,
+    stack: String,
     memory_bytes: u64,
+    /// Held while the stack image is sent.
+    warming: Arc<Mutex<()>>,
 }
 
 /// What to build.
@@ -66,14 +73,6 @@ pub struct Tagged {
     own_dockerfile: bool,
 }
 
-/// What an image says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// The one port it exposes, if it exposes exactly one.
-    pub exposed_port: Option<u16>,
-    has_command: bool,
-}
-
 impl Images {
     /// The engine itself is not asked for anything yet: it may come later, and go and come back.
     pub fn new(config: &Config) -> Images {
@@ -82,7 +81,9 @@ impl Images {
             // The time covers the answer's head, which comes after the whole build context was sent.
             timeout: config.limits.build_time,
             registry: config.registry.clone(),
+            stack: config.stack.clone(),
             memory_bytes: config.limits.memory_bytes,
+            warming: Arc::default(),
         }
     }
 
@@ -164,9 +165,10 @@ impl Images {
 
     /// Pushes an image; its name by digest.
     pub async fn push(&self, image: &Tagged) -> Result<String, Problem> {
+        drop(self.warming.lock().await);
         let mut tried = 1;
         loop {
-            match self.push_once(image).await {
+            match self.send(&image.repository, &image.tag).await {
                 Ok(digest) => return Ok(format!("{}@{digest}", image.repository)),
                 Err(error) if tried == PUSH_TRIES => {
                     tracing::error!(%error, image = image.name(), "the image could not be pushed");
@@ -185,10 +187,11 @@ impl Images {
         }
     }
 
-    async fn push_once(&self, image: &Tagged) -> Result<String, Error> {
-        let options = PushImageOptionsBuilder::default().tag(&image.tag).build();
+    /// Pushes what has this tag; its digest.
+    async fn send(&self, repository: &str, tag: &str) -> Result<String, Error> {
+        let options = PushImageOptionsBuilder::default().tag(tag).build();
         let docker = self.docker()?;
-        let mut events = docker.push_image(&image.repository, Some(options), None);
+        let mut events = docker.push_image(repository, Some(options), None);
         let mut digest = None;
         while let Some(event) = events.next().await {
             let event = event?;
@@ -205,7 +208,7 @@ impl Images {
     /// What the image says of itself. Images of our own recipes say nothing new.
     pub async fn facts(&self, image: &Tagged) -> Result<Facts, Problem> {
         if !image.own_dockerfile {
-            return Ok(Facts { exposed_port: None, has_command: true });
+            return Ok(Facts::of_our_own());
         }
         let inspect = async { self.docker()?.inspect_image(&image.name()).await };
         let inspected = inspect.await.map_err(|error| {
@@ -213,7 +216,7 @@ impl Images {
             Problem::new(Code::Internal, "the built image could not be looked at")
                 .hint("Push again")
         })?;
-        Ok(facts_of(&inspected))
+        Ok(Facts::of(&inspected))
     }
 }
 
@@ -221,33 +224,6 @@ impl Tagged {
     fn name(&self) -> String {
         format!("{}:{}", self.repository, self.tag)
     }
-}
-
-impl Facts {
-    /// Refuses an image that would run nothing where the plan relies on its own command.
-    pub fn require_command(&self, plan: &Plan) -> Result<(), Problem> {
-        if self.has_command || plan.processes.values().all(Option::is_some) {
-            return Ok(());
-        }
-        Err(Problem::new(
-            Code::Unsupported,
-            "the Dockerfile has neither CMD nor ENTRYPOINT, so nothing says what to run",
-        )
-        .hint("Add a CMD to the Dockerfile, or a Procfile"))
-    }
-}
-
-fn facts_of(image: &ImageInspect) -> Facts {
-    let Some(config) = &image.config else {
-        return Facts { exposed_port: None, has_command: false };
-    };
-    let is_set = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let ports: Vec<&String> = config.exposed_ports.iter().flatten().collect();
-    let exposed_port = match ports.as_slice() {
-        [port] => port.strip_suffix("/tcp").and_then(|port| port.parse().ok()),
-        _ => None,
-    };
-    Facts { exposed_port, has_command: is_set(&config.cmd) || is_set(&config.entrypoint) }
 }
 
 /// The client asks for the classic builder, or else opens a session of its own; the number is all that differs.

@@ -4,8 +4,6 @@
 //! which makes releases of them. It decides nothing about rights, never runs a string of a user in a host shell and
 //! keeps nothing but the repositories. Read `ssh.rs` first, then `push.rs`, which tells the story of a push.
 
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may end by a panic"))]
-
 mod config;
 mod control;
 mod git;
@@ -67,7 +65,11 @@ pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
     };
     let builds = Arc::new(Builds::new(&config, parts));
     let door = ssh::Door { control, sessions, repositories, tasks: tasks.clone() };
-    tasks.spawn("clean up after an earlier run", async move { images.remove_stale().await });
+    let warm = stop.clone();
+    tasks.spawn("prepare images", async move {
+        images.remove_stale().await;
+        images.warm(warm).await;
+    });
     tasks.spawn("log sender", log_sender.run(stop.clone()));
     tasks.spawn("hook", hook::serve(hook_listener, builds, tasks.clone()));
     tasks.spawn("ssh", ssh::serve(ssh_listener, host_key, door));

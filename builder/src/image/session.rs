@@ -2,7 +2,7 @@
 //!
 //! The client library opens such a session too, but never closes it, and has no secrets. Ours ends with the build.
 
-use std::{io, path::Path, pin::Pin, sync::Arc};
+use std::{io, net::Shutdown, path::Path, pin::Pin, sync::Arc};
 
 use bollard::{
     health::{
@@ -27,7 +27,6 @@ use futures_util::{Stream, stream};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
-    task::JoinHandle,
 };
 use tonic::{Request, Response, Status, transport::Server};
 
@@ -43,7 +42,7 @@ const METHODS: [&str; 3] = [
 const MAX_HEAD: usize = 4096;
 
 /// An open session; dropping it closes it.
-pub struct Session(JoinHandle<()>);
+pub struct Session(std::os::unix::net::UnixStream);
 
 impl Session {
     /// Opens a session under an id that a build then names. `config` is what the build may read. Secret.
@@ -51,23 +50,29 @@ impl Session {
         let mut stream = UnixStream::connect(socket).await?;
         stream.write_all(greeting(id).as_bytes()).await?;
         expect_upgrade(&mut stream).await?;
+        let stream = stream.into_std()?;
+        let session = Session(stream.try_clone()?);
+        let stream = UnixStream::from_std(stream)?;
         let answers = Arc::new(Answers { config });
         let served = Server::builder()
             .add_service(HealthServer::from_arc(answers.clone()))
             .add_service(SecretsServer::from_arc(answers.clone()))
             .add_service(AuthServer::from_arc(answers))
             .serve_with_incoming(stream::iter([io::Result::Ok(stream)]));
-        Ok(Session(tokio::spawn(async move {
+        tokio::spawn(async move {
             if let Err(error) = served.await {
                 tracing::debug!(%error, "a build session broke");
             }
-        })))
+        });
+        Ok(session)
     }
 }
 
 impl Drop for Session {
+    /// The server gives the connection to a task of its own, which ends when the connection does.
     fn drop(&mut self) {
-        self.0.abort();
+        // The engine may have closed it already.
+        let _ = self.0.shutdown(Shutdown::Both);
     }
 }
 

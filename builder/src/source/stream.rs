@@ -98,7 +98,8 @@ fn header(kind: Kind, time: u64, size: u64) -> Header {
         Kind::Program => 0o755,
         Kind::Link => 0o777,
     });
-    (header.set_uid(0), header.set_gid(0));
+    header.set_uid(0);
+    header.set_gid(0);
     header
 }
 

@@ -1,7 +1,5 @@
 //! A builder as its own process, with a controller, a logger and a registry that stand in for the real ones.
 
-#![allow(dead_code, reason = "each test file uses a part")]
-
 pub mod client;
 pub mod gateway;
 pub mod registry;
@@ -26,7 +24,6 @@ pub struct World {
     pub folder: TempDir,
     pub gateway: Arc<Gateway>,
     pub ssh: SocketAddr,
-    pub admin: SocketAddr,
     pub registry: SocketAddr,
     settings: Vec<(String, String)>,
     builder: Option<Child>,
@@ -69,7 +66,6 @@ impl World {
             folder,
             gateway,
             ssh,
-            admin,
             registry,
             settings: all,
             builder: None,

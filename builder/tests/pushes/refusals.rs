@@ -1,14 +1,9 @@
 //! Pushes that must not come through, and sessions that want something else: over real SSH, with real git, without
 //! an engine.
 
-#![expect(clippy::unwrap_used, reason = "a test may end by a panic")]
-#![expect(clippy::print_stderr, reason = "a failed test shows the builder's log")]
-
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 
-use support::{World, client::Person};
+use crate::support::{World, client::Person};
 
 fn world() -> World {
     let world = World::new(&[("DOCKER", "/nonexistent/docker.sock")]);
@@ -184,7 +179,11 @@ fn an_app_that_was_made_anew_does_not_inherit_a_repository() {
     assert!(amy.push("shop", "master").ok);
     amy.git(&["ls-remote", &amy.remote("shop")]).must(true, &[&commit]);
     let bob = Person::known(&world, "bob");
-    let app = support::gateway::App { user: "bob".to_owned(), created_ms: 2, ..Default::default() };
+    let app = crate::support::gateway::App {
+        user: "bob".to_owned(),
+        created_ms: 2,
+        ..Default::default()
+    };
     world.gateway.state().apps.insert("shop".to_owned(), app);
     assert_eq!(bob.git(&["ls-remote", &bob.remote("shop")]).text, "");
 }

@@ -1,22 +1,18 @@
 //! Real pushes over real SSH, built by the real Docker Engine on the stack image.
 
-#![expect(clippy::unwrap_used, reason = "a test may end by a panic")]
-#![expect(clippy::print_stderr, reason = "a failed test shows the builder's log")]
-
-mod support;
-
 use std::{
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
+    sync::Once,
     time::Instant,
 };
 
-use proto::problem::{Code, Problem};
-use rustix::process::{Pid, Signal, kill_process_group};
-use support::{
+use crate::support::{
     World,
     client::{Person, run},
 };
+use proto::problem::{Code, Problem};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 const PROCFILE: (&str, &str) =
     ("Procfile", "web: python3 -m http.server $PORT\nworker: sleep 1 && sleep 2\n");
@@ -25,6 +21,15 @@ const SLOW: (&str, &str) =
     ("Dockerfile", "FROM trireme/stack:12\nRUN echo building; sleep 612.5\nCMD [\"true\"]\n");
 
 fn world() -> World {
+    static WARM: Once = Once::new();
+    // The stack image is sent to the registry once, before tests do it at the same time.
+    WARM.call_once(|| {
+        let world = World::new(&[]);
+        world.gateway.app("warm", "amy");
+        let amy = Person::known(&world, "amy");
+        amy.commit(&[PROCFILE]);
+        amy.push("warm", "master").must(true, &["warm:v1 deployed"]);
+    });
     let world = World::new(&[]);
     world.gateway.app("shop", "amy");
     world
@@ -117,14 +122,17 @@ fn node_packages_are_installed_and_the_start_script_runs() {
     let amy = Person::known(&world, "amy");
     let package = r#"{"name":"a","version":"1.0.0","scripts":{"start":"node a.js","build":"echo \"length ${#SECRET}\""},"dependencies":{"ms":"2.1.3"}}"#;
     amy.commit(&[("package.json", package), ("a.js", "console.log(require('ms')('1s'))")]);
-    amy.push("shop", "master")
-        .must(true, &["-----> Node app detected", " !     no package-lock.json", "       length 6"]);
+    amy.push("shop", "master").must(
+        true,
+        &["-----> Node app detected", " !     no package-lock.json", "       length 6"],
+    );
     let build = world.gateway.last_build();
     let command = build.processes.values().next().unwrap().clone().unwrap().0;
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     assert_eq!(in_image(&world, &words), "1000\n");
     assert!(!in_image(&world, &["env"]).contains("SECRET"));
-    let leaked = in_image(&world, &["sh", "-c", "grep -rl hidden /app /home/app /run /tmp || echo none"]);
+    let leaked =
+        in_image(&world, &["sh", "-c", "grep -rl hidden /app /home/app /run /tmp || echo none"]);
     assert_eq!(leaked, "none\n");
 }
 
@@ -132,9 +140,12 @@ fn node_packages_are_installed_and_the_start_script_runs() {
 fn a_dockerfile_is_followed_and_its_port_and_command_are_read() {
     let world = world();
     let amy = Person::known(&world, "amy");
-    let file = "FROM trireme/stack:12\nCOPY . /app/\nRUN echo from-the-build\nEXPOSE 8080\nCMD [\"cat\", \"/app/a\"]\n";
+    let step = format!("RUN echo from-the-build; : {}", world.folder.path().display());
+    let file = format!(
+        "FROM trireme/stack:12\nCOPY . /app/\n{step}\nEXPOSE 8080\nCMD [\"cat\", \"/app/a\"]\n"
+    );
     amy.commit(&[
-        ("Dockerfile", file),
+        ("Dockerfile", &file),
         ("a", "content\n"),
         (".dockerignore", "secret\n"),
         ("secret", "x"),
