@@ -227,11 +227,11 @@ pub(crate) fn no_such_app(name: &str) -> Problem {
 }
 
 async fn path_parameter(parts: &mut Parts, api: &Api, wanted: &str) -> Result<String, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::internal("read the path", error);
-    let parameters =
-        RawPathParams::from_request_parts(parts, api).await.map_err(|error| failed(&error))?;
+    // Not text, so no app's name.
+    let not_text = |_| no_such_app("?");
+    let parameters = RawPathParams::from_request_parts(parts, api).await.map_err(not_text)?;
     let found = parameters.iter().find(|(name, _)| *name == wanted);
     found
         .map(|(_, value)| value.to_owned())
-        .ok_or_else(|| failed(&"the path has no such parameter"))
+        .ok_or_else(|| Failure::internal("read the path", &"it has no such parameter"))
 }
