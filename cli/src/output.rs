@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 /// What a shell reports for a program whose reader went away (128 + SIGPIPE).
-const READER_GONE: i32 = 141;
+pub const READER_GONE: i32 = 141;
 
 /// Prints a line; ends the program quietly when nobody reads any more, as in `paasctl logs | head`.
 pub fn line(text: impl Display) {

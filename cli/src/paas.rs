@@ -45,7 +45,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
-use arguments::{Words, normalise};
+use arguments::{Words, normalise, similar};
 use failure::Failure;
 
 /// The whole program.
@@ -55,6 +55,7 @@ pub fn main() -> ExitCode {
     let arguments = match words {
         Words::Overview => return say(&overview::whole(&grammar)),
         Words::Group(group) => return say(&overview::group(&grammar, &group)),
+        Words::Unknown(name) => return fail(&unknown(&name, &grammar)),
         Words::Command(arguments) => arguments,
     };
     let program = std::iter::once("paasctl".into());
@@ -75,6 +76,20 @@ fn say(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+fn unknown(name: &str, grammar: &clap::Command) -> Failure {
+    let similar = similar(name, grammar);
+    let hint = match similar.is_empty() {
+        true => "All commands: paasctl help".to_owned(),
+        false => format!("Did you mean {}?", similar.join(" or ")),
+    };
+    Failure::usage(format!("there is no command `{name}`")).hint(hint)
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    failure.print();
+    ExitCode::from(failure.exit)
+}
+
 fn run(cli: command::Cli) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
@@ -88,9 +103,6 @@ fn run(cli: command::Cli) -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            failure.print();
-            ExitCode::from(failure.exit)
-        }
+        Err(failure) => fail(&failure),
     }
 }

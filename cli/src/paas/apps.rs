@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use http::Method;
 use proto::api;
-use serde::de::IgnoredAny;
 
 use super::failure::Failure;
 use super::git;
 use super::moment;
 use super::prompt;
+use super::rollout::{self, Wait};
 use super::target::{Json, OnApp, OnCluster, app_name};
 use crate::output::{self, line};
 
@@ -98,6 +98,8 @@ pub struct Destroy {
     /// The app's name once more, instead of typing it
     #[arg(long, value_name = "NAME")]
     confirm: Option<String>,
+    #[command(flatten)]
+    wait: Wait,
     #[command(flatten)]
     app: OnApp,
 }
@@ -277,8 +279,14 @@ impl Destroy {
         let what =
             format!("{} will be gone for good: units, releases, config, domains, logs.", app.name);
         prompt::confirm_name(app.name.as_str(), self.confirm.as_deref(), &what)?;
-        let _: IgnoredAny = app.delete("").await?;
-        line(format!("Destroyed {}", app.name));
+        let change = app.delete(&format!("?confirm={}", app.name)).await?;
+        match rollout::follow(&app, &change, &self.wait, "is gone").await {
+            // It was gone before we could look.
+            Err(failure) if failure.is_about_nothing() => {
+                line(format!("done, {} is gone", app.name))
+            }
+            ended => ended?,
+        }
         let here = Path::new(".");
         let base = app.client.place().git_remote_base.clone().unwrap_or_default();
         for remote in git::remotes(here)? {
@@ -300,8 +308,13 @@ impl Remote {
             );
         }
         let app: api::AppInfo = self.app.open().await?.get("").await?;
-        git::add_remote(Path::new("."), &self.remote, &app.git_remote)
-            .map_err(|failure| failure.hint("Under another name: --remote NAME"))?;
+        let here = Path::new(".");
+        let remotes = git::remotes(here)?;
+        let known = remotes.iter().find(|known| known.name == self.remote);
+        if known.is_none_or(|known| known.url != app.git_remote) {
+            git::add_remote(here, &self.remote, &app.git_remote)
+                .map_err(|failure| failure.hint("Under another name: --remote NAME"))?;
+        }
         line(format!("Git remote {}: {}", self.remote, app.git_remote));
         Ok(())
     }

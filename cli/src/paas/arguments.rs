@@ -11,12 +11,17 @@ pub enum Words {
     Overview,
     /// The list of one group's commands.
     Group(String),
-    /// A command (known or not) and its arguments.
+    /// A command and its arguments.
     Command(Vec<OsString>),
+    /// There is no such command.
+    Unknown(String),
 }
 
 /// Options that may also stand before the command.
 const LEADING_WITH_VALUE: [&str; 4] = ["-a", "--app", "-c", "--cluster"];
+
+/// Suggestions for an unknown command.
+const MAX_SIMILAR: usize = 3;
 
 /// Brings the command to the front as one word.
 pub fn normalise(mut words: Vec<OsString>, grammar: &Command) -> Words {
@@ -41,7 +46,42 @@ pub fn normalise(mut words: Vec<OsString>, grammar: &Command) -> Words {
         }
         (None, _) => words,
     };
-    Words::Command(words)
+    match text(&words, 0) {
+        Some(name) if !name.starts_with('-') && !is_command(grammar, name) => {
+            Words::Unknown(name.to_owned())
+        }
+        _ => Words::Command(words),
+    }
+}
+
+/// The commands that were probably meant, the nearest first.
+pub fn similar<'a>(name: &str, grammar: &'a Command) -> Vec<&'a str> {
+    let names = grammar.get_subcommands().flat_map(|command| {
+        std::iter::once(command.get_name()).chain(command.get_visible_aliases())
+    });
+    let far = (name.len() / 3).clamp(1, 3);
+    let mut near: Vec<(usize, &str)> = names
+        .map(|known| (distance(name, known), known))
+        .filter(|(distance, _)| *distance <= far)
+        .collect();
+    near.sort_unstable();
+    near.into_iter().take(MAX_SIMILAR).map(|(_, known)| known).collect()
+}
+
+/// How many letters must be put in, taken out or changed to make one of the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, letter) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (place, wanted) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *wanted);
+            diagonal = row[place + 1];
+            row[place + 1] = changed.min(row[place] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
 }
 
 /// The command's name, and how many words it took; none: the bare name of a group without a list.
@@ -52,7 +92,7 @@ fn name(first: &str, second: Option<&str>, grammar: &Command) -> Option<(String,
             return Some((joined, 2));
         }
         if !is_command(grammar, first) && is_group(grammar, first) {
-            return Some((joined, 2)); // unknown: the parser suggests what is close
+            return Some((joined, 2)); // there is none of that name, and that is said
         }
     }
     let list = format!("{first}:list");
@@ -122,6 +162,7 @@ mod tests {
         match normalise(words, &grammar()) {
             Words::Overview => "overview".to_owned(),
             Words::Group(group) => format!("group {group}"),
+            Words::Unknown(name) => format!("no {name}"),
             Words::Command(words) => words.join(std::ffi::OsStr::new(" ")).into_string().unwrap(),
         }
     }
@@ -143,8 +184,10 @@ mod tests {
             ("run -- ls -l", "run -- ls -l"),
             ("-a shop -c prod config set A=1", "config:set -a shop -c prod A=1"),
             ("--app=shop ps", "ps:list --app=shop"),
-            ("apps crate", "apps:crate"),
-            ("nonsense", "nonsense"),
+            ("apps crate", "no apps:crate"),
+            ("apps:crate -a shop", "no apps:crate"),
+            ("--json", "--json"),
+            ("nonsense", "no nonsense"),
             ("-V", "version"),
             ("", "overview"),
             ("help", "overview"),
@@ -160,5 +203,14 @@ mod tests {
         for (line, wanted) in table {
             assert_eq!(typed(line), wanted, "typed `{line}`");
         }
+    }
+
+    #[test]
+    fn what_was_probably_meant_is_suggested() {
+        assert_eq!(similar("apps:crate", &grammar()), ["apps:create"]);
+        assert_eq!(similar("lgos", &grammar()), Vec::<&str>::new());
+        assert_eq!(similar("logn", &grammar()), ["login", "logs"]);
+        assert_eq!(similar("nonsense", &grammar()), Vec::<&str>::new());
+        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

@@ -7,7 +7,7 @@ use http::Method;
 use proto::api;
 use serde::de::IgnoredAny;
 
-use super::client::{Client, Place, segment};
+use super::client::{Client, Place};
 use super::connection::Address;
 use super::failure::Failure;
 use super::prompt;
@@ -96,15 +96,25 @@ pub struct Passwd {
 }
 
 impl Register {
-    /// Registers.
+    /// Registers. Where registration is closed, an administrator who is logged in may register others, and stays who he is.
     pub async fn run(self) -> Result<(), Failure> {
         let place = self.door.place()?;
-        let client = Client::new(place)?;
+        let client = Client::new(place.clone())?;
         let info = client.info().await?;
+        let known = self.door.known(&place.url)?.filter(|_| !info.registration_open);
+        let client = match &known {
+            Some(cluster) => Client::new(Place { token: cluster.token.clone(), ..place })?,
+            None => client,
+        };
         let username = self.door.username()?;
         let password = self.door.password(prompt::new_password)?;
         let registration = api::Registration { username, password, email: self.email.clone() };
-        let session = client.send(Method::POST, "/v1/auth/register", &registration).await?;
+        let session: api::Session =
+            client.send(Method::POST, "/v1/auth/register", &registration).await?;
+        if let Some(Cluster { username, token: Some(_), .. }) = known {
+            line(format!("Registered {}. You stay logged in as {username}.", session.username));
+            return Ok(());
+        }
         self.door.remember(&client, &info, session, "Registered and logged in")?;
         line(
             "Next: paasctl keys:add, so that you can push; then paasctl apps:create in your repository",
@@ -141,12 +151,12 @@ impl Logout {
             line("Nobody was logged in.");
             return Ok(());
         };
-        let (place, id, url) =
-            (Place::of(cluster), segment(&cluster.token_id), cluster.url.clone());
+        let (place, url) = (Place::of(cluster), cluster.url.clone());
         cluster.token = None;
         session.write(&path)?;
+        let client = Client::new(place)?;
         let revoked: Result<IgnoredAny, Failure> =
-            Client::new(place)?.delete(&format!("/v1/auth/tokens/{id}")).await;
+            client.send(Method::POST, "/v1/auth/logout", &()).await;
         match revoked {
             Ok(_) => line(format!("Logged out of {url}")),
             Err(failure) if failure.exit == super::failure::LOGIN_NEEDED => {
@@ -214,9 +224,7 @@ impl Door {
             None => Place { token: None, ..self.cluster.place()? },
             Some(url) => {
                 let url = Address::parse(url)?.url();
-                let session = Session::read(&session::path()?)?;
-                let known = session.clusters.values().find(|cluster| cluster.url == url);
-                let ca_pem = known.and_then(|cluster| cluster.ca_pem.clone());
+                let ca_pem = self.known(&url)?.and_then(|cluster| cluster.ca_pem);
                 Place { ca_pem, ..Place::at(&url) }
             }
         };
@@ -225,6 +233,12 @@ impl Door {
             place.ca_pem = Some(read_ca(&path)?);
         }
         Ok(place)
+    }
+
+    /// What is remembered of an address.
+    fn known(&self, url: &str) -> Result<Option<Cluster>, Failure> {
+        let session = Session::read(&session::path()?)?;
+        Ok(session.clusters.into_values().find(|cluster| cluster.url == url))
     }
 
     fn username(&self) -> Result<String, Failure> {
@@ -259,7 +273,6 @@ impl Door {
             url: client.place().url.clone(),
             username: opened.username,
             token: Some(opened.token),
-            token_id: opened.id,
             ca_pem: client.place().ca_pem.clone(),
             git_remote_base: info.git_remote_base.clone(),
         };

@@ -227,8 +227,13 @@ async fn body(response: Response<Incoming>) -> Result<Bytes, Failure> {
 fn strange(status: StatusCode, body: &[u8]) -> Failure {
     let text = String::from_utf8_lossy(&body[..body.len().min(300)]).trim().to_owned();
     let details = if text.is_empty() { Vec::new() } else { vec![text] };
-    let problem =
-        Problem::new(Code::Internal, format!("an answer that was not expected (HTTP {status})"));
+    let code = match status {
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            Code::Unavailable
+        }
+        _ => Code::Internal,
+    };
+    let problem = Problem::new(code, format!("an answer that was not expected (HTTP {status})"));
     Failure::from(
         problem.details(details).hint("Does `paasctl version` fit the cluster's version?"),
     )

@@ -38,7 +38,7 @@ impl Address {
         let full = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
         let uri: http::Uri = full.parse().map_err(|_| wrong("it cannot be read"))?;
         let authority = uri.authority().ok_or_else(|| wrong("it has no host"))?;
-        if uri.path().trim_matches('/') != "" || authority.as_str().contains('@') {
+        if !uri.path().trim_matches('/').is_empty() || authority.as_str().contains('@') {
             return Err(wrong("only a host and a port belong there"));
         }
         let is_tls = match uri.scheme_str() {

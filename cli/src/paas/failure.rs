@@ -74,6 +74,11 @@ impl Failure {
         self.problem.as_ref().is_some_and(|problem| problem.code == Code::Unavailable)
     }
 
+    /// Whether there is no such thing, or not any more.
+    pub fn is_about_nothing(&self) -> bool {
+        self.problem.as_ref().is_some_and(|problem| problem.code == Code::NotFound)
+    }
+
     /// Prints it on standard error.
     pub fn print(&self) {
         for line in self.lines() {

@@ -125,6 +125,9 @@ mod tests {
 
     const BASE: &str = "ssh://git@localhost:2222";
 
+    /// Remotes by name and address, and the app they name.
+    type Case<'a> = (&'a [(&'a str, &'a str)], Result<&'a str, NoApp>);
+
     fn found(remotes: &[(&str, &str)], base: &str) -> Result<String, NoApp> {
         let remotes: Vec<Remote> = remotes
             .iter()
@@ -138,7 +141,7 @@ mod tests {
         let here = |app: &str| format!("{BASE}/{app}.git");
         let (shop, blog) = (here("shop"), here("blog"));
         let github = "https://github.com/ann/shop.git";
-        let table: [(&[(&str, &str)], Result<&str, NoApp>); 10] = [
+        let table: [Case; 10] = [
             (&[("deis", &shop)], Ok("shop")),
             (&[("origin", github), ("deis", &shop)], Ok("shop")),
             (&[("origin", &blog), ("deis", &shop)], Ok("shop")),

@@ -83,7 +83,7 @@ impl Info {
     pub async fn run(self) -> Result<(), Failure> {
         let number = number(&self.release)?;
         let app = self.app.open().await?;
-        let release: api::ReleaseInfo = app.get(&format!("releases/{number}")).await?;
+        let release: api::ReleaseInfo = app.get(&format!("releases/v{number}")).await?;
         if self.json.json {
             return Ok(output::json(&release)?);
         }

@@ -32,13 +32,13 @@ enum Watched {
 /// Follows a change; `what` says what is new: `web=3`.
 pub async fn follow(app: &App, change: &Change, wait: &Wait, what: &str) -> Result<(), Failure> {
     if !change.changed {
-        line(&format!("Nothing to do: {} is like that already.", app.name));
+        line(format!("Nothing to do: {} is like that already.", app.name));
         return Ok(());
     }
     if wait.no_wait {
         let release =
             change.release.as_ref().map(|release| format!(" as {release}")).unwrap_or_default();
-        line(&format!(
+        line(format!(
             "Accepted{release}, not waited for. See how it goes: paasctl ps -a {}",
             app.name
         ));
@@ -46,7 +46,7 @@ pub async fn follow(app: &App, change: &Change, wait: &Wait, what: &str) -> Resu
     }
     let release = watch(app, change.generation).await?;
     let release = release.map(|release| format!(":{release}")).unwrap_or_default();
-    line(&format!("done, {}{release} {what}", app.name));
+    line(format!("done, {}{release} {what}", app.name));
     Ok(())
 }
 

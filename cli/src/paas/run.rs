@@ -1,11 +1,13 @@
 //! One-off commands in an app's newest release: at a terminal, in a pipe, or detached.
 
 pub mod input;
+pub mod printer;
 pub mod socket;
 pub mod terminal;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
+use std::time::Duration;
 
 use clap::Args;
 use proto::api::{RunControl, RunEnd, RunRequest};
@@ -16,8 +18,12 @@ use super::failure::Failure;
 use super::target::OnApp;
 use crate::output;
 use input::Input;
+use printer::Printer;
 use socket::{FromUnit, Socket};
 use terminal::Raw;
+
+/// How often the controller hears that we are there, also while a reader of our output takes its time.
+const ALIVE: Duration = Duration::from_secs(10);
 
 /// Run a command in a new container of the release in force; ends with its exit code
 #[derive(Args)]
@@ -86,14 +92,19 @@ async fn attach(mut socket: Socket, tty: bool) -> Result<RunEnd, Failure> {
     let mut resized = watch(SignalKind::window_change())?;
     let mut terminated = watch(SignalKind::terminate())?;
     let mut hung_up = watch(SignalKind::hangup())?;
+    let mut alive = tokio::time::interval(ALIVE);
     let mut input = Some(Input::start());
+    let mut printer = Printer::start();
     loop {
         tokio::select! {
-            message = socket.next() => match message? {
-                FromUnit::Stdout(bytes) => output::raw(&bytes),
-                FromUnit::Stderr(bytes) => error_output(&bytes)?,
-                FromUnit::End(end) => return Ok(end),
+            message = socket.next(), if printer.has_room() => match message? {
+                FromUnit::Output(piece) => printer.print(piece),
+                FromUnit::End(end) => {
+                    printer.finish().await?;
+                    return Ok(end);
+                }
             },
+            () = printer.flow(), if !printer.has_room() => {}
             bytes = next_input(&mut input) => match bytes {
                 Some(bytes) => socket.send_input(bytes).await?,
                 None => {
@@ -105,6 +116,7 @@ async fn attach(mut socket: Socket, tty: bool) -> Result<RunEnd, Failure> {
                 let (columns, rows) = terminal::size();
                 socket.send_document(&RunControl::Resize { rows, columns }).await?;
             }
+            _ = alive.tick() => socket.say_alive().await?,
             // Leaving closes the connection, and with it ends the command.
             _ = terminated.recv() => return Err(Failure::silent(143)),
             _ = hung_up.recv() => return Err(Failure::silent(129)),
@@ -117,14 +129,6 @@ async fn next_input(input: &mut Option<Input>) -> Option<bytes::Bytes> {
         Some(input) => input.next().await,
         None => std::future::pending().await,
     }
-}
-
-fn error_output(bytes: &[u8]) -> Result<(), Failure> {
-    let mut stderr = std::io::stderr().lock();
-    stderr
-        .write_all(bytes)
-        .and_then(|()| stderr.flush())
-        .map_err(|error| Failure::local("write output", error))
 }
 
 fn watch(kind: SignalKind) -> Result<Signal, Failure> {

@@ -31,8 +31,6 @@ pub struct Cluster {
     pub username: String,
     /// None: logged out.
     pub token: Option<String>,
-    /// The token's id, with which it is revoked.
-    pub token_id: String,
     /// Authority that signed the controller's certificate, beside those the system knows.
     pub ca_pem: Option<String>,
     /// Base of git remotes, to recognise them.
@@ -108,7 +106,6 @@ mod tests {
             url: "https://localhost:8000".to_owned(),
             username: "ann".to_owned(),
             token: Some("secret".to_owned()),
-            token_id: "t1".to_owned(),
             ca_pem: None,
             git_remote_base: "ssh://git@localhost:2222".to_owned(),
         };

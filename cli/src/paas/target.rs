@@ -126,6 +126,7 @@ impl App {
     pub fn path(&self, path: &str) -> String {
         match path {
             "" => format!("/v1/apps/{}", self.name),
+            query if query.starts_with('?') => format!("/v1/apps/{}{query}", self.name),
             path => format!("/v1/apps/{}/{path}", self.name),
         }
     }
@@ -218,7 +219,6 @@ mod tests {
             url: format!("https://{name}:8000"),
             username: "ann".to_owned(),
             token: Some(format!("token of {name}")),
-            token_id: String::new(),
             ca_pem: None,
             git_remote_base: String::new(),
         };

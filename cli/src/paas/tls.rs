@@ -81,12 +81,9 @@ impl Trust {
 }
 
 fn way_to_the_ca(url: &str) -> String {
-    if std::path::Path::new(PUBLISHED_CA).exists() {
-        return format!(
-            "If it is this machine's cluster: paasctl login {url} --ca-file {PUBLISHED_CA}"
-        );
-    }
-    format!("Copy {PUBLISHED_CA} from the cluster's machine: paasctl login {url} --ca-file ca.pem")
+    format!(
+        "Give the cluster's authority, which is {PUBLISHED_CA} on its machine: paasctl login {url} --ca-file FILE"
+    )
 }
 
 fn roots(ca_pem: Option<&str>) -> Result<RootCertStore, Failure> {

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::printer::Piece;
 use crate::paas::client::refusal;
 use crate::paas::failure::Failure;
 use crate::paas::target::App;
@@ -27,10 +28,8 @@ pub struct Socket(WebSocketStream<TokioIo<Upgraded>>);
 
 /// What comes from the other side.
 pub enum FromUnit {
-    /// Standard output.
-    Stdout(Bytes),
-    /// Standard error.
-    Stderr(Bytes),
+    /// Something it wrote.
+    Output(Piece),
     /// The last message.
     End(RunEnd),
 }
@@ -78,6 +77,11 @@ impl Socket {
         self.send(Message::binary(bytes)).await
     }
 
+    /// Shows the other side that we are there.
+    pub async fn say_alive(&mut self) -> Result<(), Failure> {
+        self.send(Message::Ping(Bytes::new())).await
+    }
+
     /// The next message.
     pub async fn next(&mut self) -> Result<FromUnit, Failure> {
         loop {
@@ -90,8 +94,8 @@ impl Socket {
                 Message::Binary(mut bytes) if !bytes.is_empty() => {
                     let rest = bytes.split_off(1);
                     match bytes[0] {
-                        STDOUT => return Ok(FromUnit::Stdout(rest)),
-                        STDERR => return Ok(FromUnit::Stderr(rest)),
+                        STDOUT => return Ok(FromUnit::Output(Piece::Stdout(rest))),
+                        STDERR => return Ok(FromUnit::Output(Piece::Stderr(rest))),
                         // A channel of a later version: nothing we could show.
                         _ => {}
                     }
