@@ -7,7 +7,7 @@
 //! ```
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     path::{Path, PathBuf},
 };
 
@@ -96,6 +96,9 @@ pub struct EtcdFiles {
     pub server_name: Option<String>,
 }
 
+/// Stands in while the other settings are read.
+const DEFAULT_GATEWAY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7400));
+
 impl Config {
     /// Reads all settings.
     pub fn read(settings: &mut Settings) -> Config {
@@ -128,21 +131,27 @@ impl Files {
 impl Listen {
     fn read(settings: &mut Settings) -> Listen {
         let api = settings.get("listen", "0.0.0.0:8000", "Address of the public API, HTTPS.");
-        let everyones: SocketAddr = settings.get(
+        let everyones: String = settings.get(
             "cluster.gateway",
             "127.0.0.1:7400",
             "Address of the controller's gateway.",
         );
-        let gateway = settings.optional(
+        let own = settings.optional::<SocketAddr>(
             "gateway_listen",
             "Address of the gateway for all other parts; `gateway` of [cluster] when absent.",
         );
+        let gateway = own.or_else(|| everyones.parse().ok()).unwrap_or_else(|| {
+            settings.problem(format!(
+                "`gateway` in [cluster] is `{everyones}`, a name: set `gateway_listen` to an address of this machine"
+            ));
+            DEFAULT_GATEWAY
+        });
         let admin = settings.get(
             "admin_listen",
             "127.0.0.1:7410",
             "Address of health, version and metrics.",
         );
-        Listen { api, gateway: gateway.unwrap_or(everyones), admin }
+        Listen { api, gateway, admin }
     }
 }
 
@@ -227,5 +236,47 @@ fn read_platform(settings: &mut Settings) -> Platform {
         default_memory_bytes: settings
             .get::<Size>("default_memory", "512M", "Memory of a unit without a limit of its own.")
             .0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service::settings::Source;
+
+    use super::*;
+
+    fn read(table: &str) -> Result<Config, Vec<String>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trireme.toml");
+        std::fs::write(&path, table).unwrap();
+        let mut settings = Settings::new("controller", Source::load(Some(path)));
+        let config = Config::read(&mut settings);
+        settings.finish(config)
+    }
+
+    #[test]
+    fn one_machine_needs_no_more_than_the_shared_table() {
+        let config = read(
+            "[cluster]\nnode = \"n1\"\ndata_dir = \"/srv/t\"\ngateway = \"127.0.0.1:17400\"\n",
+        );
+        let config = config.unwrap();
+        assert_eq!(config.listen.gateway.to_string(), "127.0.0.1:17400");
+        assert_eq!(config.files.seal_key(), Path::new("/srv/t/controller/seal.key"));
+        assert!(
+            matches!(config.store, StoreConfig::Embedded(path) if path == Path::new("/srv/t/controller/store.redb"))
+        );
+        assert_eq!(config.platform.default_memory_bytes, 512 << 20);
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused() {
+        let cluster = "[cluster]\nnode = \"n1\"\ngateway = \"controller-1:7400\"\n";
+        let problems = read(cluster).unwrap_err();
+        assert!(problems[0].contains("gateway_listen"), "{problems:?}");
+        let etcd =
+            "[cluster]\nnode = \"n1\"\n[controller]\nstore = \"etcd\"\netcd_ca = \"ca.pem\"\n";
+        assert_eq!(read(etcd).unwrap_err().len(), 2);
+        let other = "[cluster]\nnode = \"n1\"\n[controller]\nstore = \"papyrus\"\n";
+        assert!(read(other).unwrap_err()[0].contains("papyrus"));
     }
 }

@@ -11,6 +11,7 @@ pub mod apply;
 pub mod change;
 pub mod config;
 pub mod environment;
+pub mod events;
 pub mod follow;
 pub mod gateway;
 pub mod heard;

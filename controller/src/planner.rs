@@ -20,6 +20,7 @@ use service::{Clock, Tasks, Wake, reconcile};
 use tokio::sync::watch;
 
 use crate::apply::Applier;
+use crate::events::Events;
 use crate::gateway::routers::Tables;
 use crate::heard::Heard;
 use crate::leader::LeaderError;
@@ -78,6 +79,7 @@ pub struct Planner {
     parts: Parts,
     tracker: Tracker,
     retention: Retention,
+    events: Events,
     funerals: Funerals,
     started: Duration,
     /// The store's revision of our last write.
@@ -119,6 +121,7 @@ impl Planner {
             started: parts.clock.monotonic(),
             written: parts.applier.leader.revision(),
             tracker: Tracker::default(),
+            events: Events::since(Time(parts.clock.now_ms())),
             funerals: Funerals::default(),
             last: None,
             parts,
@@ -136,6 +139,9 @@ impl Planner {
         let (snapshot, seen) = self.observe(now);
         if seen.epoch_revision != self.parts.applier.leader.revision() {
             return Err(PassError::NotLeader);
+        }
+        for (app, said) in self.events.news(&snapshot) {
+            self.parts.logs.say(&app, said);
         }
         let is_warm = self.is_warm(&snapshot);
         let plan = if is_warm { self.plan(&snapshot, now) } else { Plan::default() };
@@ -304,3 +310,6 @@ impl Funerals {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,254 @@
+//! Passes made by hand over a store in memory, with a clock that stands still.
+
+use std::collections::BTreeMap;
+
+use model::app::Scale;
+use model::name::{ProcessType, ReleaseNumber};
+use model::node::Node;
+use model::release::{Build, Release, ReleaseState};
+use model::unit::{Desired, Phase, Unit, UnitKind, UnitStatus};
+use service::{Authority, Identity, ManualClock, Stop, Subject};
+use store::MemoryStore;
+
+use super::*;
+use crate::leader::Leader;
+use crate::records::{Records, Write};
+use crate::seal::Seal;
+
+const START_MS: u64 = 1_000_000;
+
+struct World {
+    records: Records,
+    observer: Arc<Observer>,
+    heard: Heard,
+    planner: Planner,
+    clock: ManualClock,
+    view: watch::Receiver<View>,
+    stop: Stop,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.set();
+    }
+}
+
+fn app() -> App {
+    let mut app = App::new("shop".parse().unwrap(), "olga".parse().unwrap(), Time(0));
+    let scale = Scale { count: 2, changed: Time(START_MS), ..Scale::default() };
+    app.formation.insert("worker".parse().unwrap(), scale);
+    app.current = Some(ReleaseNumber(1));
+    app.generation = 1;
+    app
+}
+
+fn release() -> Release {
+    Release {
+        app: "shop".parse().unwrap(),
+        number: ReleaseNumber(1),
+        created: Time(0),
+        created_by: "olga".parse().unwrap(),
+        summary: String::new(),
+        build: Some(Build {
+            image: "shop@sha256:1".to_owned(),
+            commit: None,
+            processes: BTreeMap::from([("worker".parse().unwrap(), None)]),
+            exposed_port: None,
+        }),
+        config: BTreeMap::new(),
+        settings: BTreeMap::new(),
+        state: ReleaseState::Succeeded,
+    }
+}
+
+/// A unit of an older restart, which is to go when the others are ready.
+fn old_unit(node: &str) -> Unit {
+    Unit {
+        id: format!("old-{node}").parse().unwrap(),
+        app: "shop".parse().unwrap(),
+        process: "gone".parse::<ProcessType>().unwrap(),
+        ordinal: 1,
+        release: ReleaseNumber(1),
+        epoch: 0,
+        kind: UnitKind::Service,
+        node: node.parse().unwrap(),
+        memory_bytes: 1,
+        created: Time(0),
+        desired: Desired::Run,
+    }
+}
+
+impl World {
+    async fn new(units: &[Unit]) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::new(Arc::new(MemoryStore::new()));
+        let mut write = Write::new().create(&app()).create(&release());
+        for unit in units {
+            write = write.create(unit);
+        }
+        records.commit(write).await.unwrap();
+        let leader = Leader::take(records.clone(), "n1").await.unwrap();
+        let observer = Arc::new(Observer::start(records.clone()).await.unwrap());
+        let (clock, stop) = (ManualClock::new(START_MS), Stop::new());
+        let tasks = Tasks::new(stop.clone());
+        let authority = Authority::create(&folder.path().join("ca")).unwrap();
+        let subject = Subject { role: "controller", node: "n1", dns: vec![], ips: vec![] };
+        let own = folder.path().join("controller");
+        authority.issue(&subject, 1).unwrap().write(&own, authority.ca_pem()).unwrap();
+        let identity = Identity::load(&own).unwrap();
+        let (sender, view) = watch::channel(View::default());
+        let heard = Heard::default();
+        let planner = Planner::new(Parts {
+            observer: observer.clone(),
+            heard: heard.clone(),
+            applier: Applier { records: records.clone(), leader },
+            tables: Tables::new(Arc::new(Seal::new(&[7; 32]))),
+            view: sender,
+            rules: Rules { default_memory_bytes: 1 },
+            domain: "apps.localhost".to_owned(),
+            clock: clock.clock(),
+            images: Images::new(&identity, "127.0.0.1:9").unwrap(),
+            logs: Logs::start(&identity, "127.0.0.1:9", clock.clock(), &tasks).unwrap(),
+            tasks,
+            wake: Wake::new(),
+        });
+        World { records, observer, heard, planner, clock, view, stop, _folder: folder }
+    }
+
+    fn follow(&self) {
+        tokio::spawn(self.observer.clone().follow(Wake::new(), self.stop.clone()));
+    }
+
+    /// A node says that all its units are in a phase.
+    async fn hear(&self, node: &str, phase: Phase) {
+        let status =
+            UnitStatus { phase, address: None, restarts: 0, since: Time(0), trouble: None };
+        let units = self.units().await.into_iter().filter(|unit| unit.node.as_str() == node);
+        let statuses = units.map(|unit| (unit.id, status.clone())).collect();
+        let node = Node {
+            name: node.parse().unwrap(),
+            agent: String::new(),
+            memory_bytes: 100,
+            cpu_millis: 1000,
+            disk_free_bytes: 0,
+            trouble: None,
+            heard: Time(self.clock.clock().now_ms()),
+        };
+        self.heard.node(node, statuses);
+    }
+
+    async fn units(&self) -> Vec<Unit> {
+        let units = self.records.all::<Unit>().await.unwrap();
+        units.into_iter().map(|unit| unit.value).collect()
+    }
+
+    async fn revision(&self) -> u64 {
+        self.records.store().list("").await.unwrap().revision.0
+    }
+}
+
+#[tokio::test]
+async fn a_second_pass_over_an_unchanged_world_writes_nothing() {
+    let mut world = World::new(&[]).await;
+    world.follow();
+    world.hear("n1", Phase::Ready).await;
+    world.planner.pass().await.unwrap();
+    assert_eq!(world.units().await.len(), 2);
+    world.hear("n1", Phase::Ready).await;
+    world.planner.pass().await.unwrap();
+    assert!(world.records.app(&app().name).await.unwrap().unwrap().value.is_settled());
+    let before = world.revision().await;
+    world.planner.pass().await.unwrap();
+    world.clock.advance(IDLE_PERIOD);
+    world.hear("n1", Phase::Ready).await;
+    world.planner.pass().await.unwrap();
+    assert_eq!(world.revision().await, before);
+}
+
+#[tokio::test]
+async fn no_decision_is_made_before_the_last_one_is_seen() {
+    let mut world = World::new(&[]).await;
+    world.hear("n1", Phase::Ready).await;
+    world.planner.pass().await.unwrap();
+    assert_eq!(world.units().await.len(), 2);
+    // Nothing follows the store: the image does not show the two units yet.
+    let blind = tokio::time::timeout(Duration::from_millis(300), world.planner.pass()).await;
+    assert!(blind.is_err(), "{blind:?}");
+    assert_eq!(world.units().await.len(), 2);
+    world.follow();
+    world.planner.pass().await.unwrap();
+    assert_eq!(world.units().await.len(), 2);
+}
+
+#[tokio::test]
+async fn an_idle_world_is_left_alone_until_something_happens() {
+    let mut world = World::new(&[]).await;
+    world.follow();
+    for _ in 0..3 {
+        world.hear("n1", Phase::Ready).await;
+        world.planner.pass().await.unwrap();
+    }
+    // The settling itself is seen.
+    let settled = world.revision().await;
+    world.observer.caught_up(settled).await.unwrap();
+    world.planner.pass().await.unwrap();
+    world.view.mark_unchanged();
+    for _ in 0..5 {
+        world.clock.advance(Duration::from_secs(1));
+        world.hear("n1", Phase::Ready).await;
+        world.planner.pass().await.unwrap();
+    }
+    assert!(!world.view.has_changed().unwrap());
+    world.hear("n1", Phase::Backoff).await;
+    world.planner.pass().await.unwrap();
+    assert!(world.view.has_changed().unwrap());
+}
+
+#[tokio::test]
+async fn nothing_is_planned_before_the_nodes_of_units_are_heard_or_the_grace_has_passed() {
+    let mut world = World::new(&[old_unit("n1"), old_unit("n2")]).await;
+    world.follow();
+    let before = world.revision().await;
+    world.planner.pass().await.unwrap();
+    world.hear("n1", Phase::Ready).await;
+    world.planner.pass().await.unwrap();
+    assert_eq!(world.revision().await, before);
+    assert!(!world.view.borrow().is_warm);
+    world.clock.advance(START_GRACE);
+    world.hear("n1", Phase::Ready).await;
+    world.planner.pass().await.unwrap();
+    assert!(world.view.borrow().is_warm);
+    assert_eq!(world.units().await.len(), 4);
+}
+
+#[tokio::test]
+async fn units_on_a_node_that_was_not_heard_are_left_alone() {
+    let mut world = World::new(&[old_unit("n1"), old_unit("n2")]).await;
+    world.follow();
+    world.clock.advance(START_GRACE);
+    for _ in 0..3 {
+        world.hear("n1", Phase::Ready).await;
+        world.planner.pass().await.unwrap();
+    }
+    let wanted = async |world: &World, id: &str| {
+        world.units().await.iter().any(|unit| unit.id.as_str() == id && unit.is_wanted())
+    };
+    assert!(!wanted(&world, "old-n1").await);
+    assert!(wanted(&world, "old-n2").await);
+    world.hear("n2", Phase::Ready).await;
+    world.planner.pass().await.unwrap();
+    assert!(!wanted(&world, "old-n2").await);
+}
+
+#[tokio::test]
+async fn a_controller_that_lost_the_lead_plans_no_more() {
+    let mut world = World::new(&[]).await;
+    world.follow();
+    let rival = Leader::take(world.records.clone(), "n2").await.unwrap();
+    world.observer.caught_up(rival.revision()).await.unwrap();
+    world.hear("n1", Phase::Ready).await;
+    let refused = world.planner.pass().await;
+    assert!(matches!(refused, Err(PassError::NotLeader)), "{refused:?}");
+    assert!(world.units().await.is_empty());
+}
