@@ -116,6 +116,18 @@ impl Cluster {
         found["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
     }
 
+    /// Whether `clusterctl status` calls every program well.
+    pub fn is_well(&self) -> bool {
+        run(&mut self.clusterctl(&["status"])).code == Some(0)
+    }
+
+    /// The processes that keep the programs running.
+    pub fn keepers(&self) -> Vec<u64> {
+        let status = self.status();
+        let keepers = status["keepers"].as_object().expect("status names the keepers");
+        keepers.values().filter_map(serde_json::Value::as_u64).collect()
+    }
+
     /// Kills a program as a crash would, and says which process it was.
     #[track_caller]
     pub fn kill(&self, program: &str) -> u32 {

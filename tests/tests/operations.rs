@@ -2,20 +2,7 @@
 
 use tests::{Cluster, Person, Repository, rows, step, until};
 
-const SERVER: &str = "import http.server, os, sys, threading\n\
-class H(http.server.BaseHTTPRequestHandler):\n\
-    def do_GET(self):\n\
-        if self.path == '/eat':\n\
-            hog = []\n\
-            while True: hog.append(bytearray(8 << 20))\n\
-        if self.path == '/die': os._exit(9)\n\
-        if self.path == '/sick': open('/tmp/sick', 'w').close()\n\
-        ill = self.path == '/health' and os.path.exists('/tmp/sick')\n\
-        body = self.headers.get('Host', '').encode() + b' ' + os.environ.get('ODD', '').encode()\n\
-        self.send_response(500 if ill else 200)\n\
-        self.send_header('Content-Length', str(len(body))); self.end_headers(); self.wfile.write(body)\n\
-        print('asked for', self.path, flush=True)\n\
-http.server.ThreadingHTTPServer(('0.0.0.0', int(os.environ['PORT'])), H).serve_forever()\n";
+const SERVER: &str = include_str!("../fixtures/daily.py");
 
 #[test]
 fn an_app_is_run_day_by_day() {

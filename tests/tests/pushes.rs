@@ -5,11 +5,8 @@ use std::process::Stdio;
 
 use tests::{Cluster, Person, Repository, rows, run, step, until};
 
-const PYTHON_APP: &str = "import os\nimport flask\napp = flask.Flask(__name__)\n\
-@app.get('/')\ndef home():\n    return 'python says ' + os.environ.get('GREETING', 'hi')\n\
-app.run(host='0.0.0.0', port=int(os.environ['PORT']))\n";
-const NODE_APP: &str = "const leftPad = require('left-pad');\n\
-require('http').createServer((q, r) => r.end(leftPad('node', 6, '-'))).listen(process.env.PORT);\n";
+const PYTHON_APP: &str = include_str!("../fixtures/flask.py");
+const NODE_APP: &str = include_str!("../fixtures/server.js");
 const PACKAGE: &str = r#"{"name":"n","version":"1.0.0","scripts":{"start":"node server.js"},"dependencies":{"left-pad":"1.3.0"}}"#;
 const DOCKERFILE: &str = "FROM trireme/stack:12\nWORKDIR /app\nCOPY index.html .\nEXPOSE 8123\n\
 CMD [\"python3\", \"-m\", \"http.server\", \"8123\"]\n";

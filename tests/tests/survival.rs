@@ -37,11 +37,7 @@ fn everything_that_is_killed_comes_back() {
             .then(|| Load::start(cluster.http_port(), &host, &["/", "/", "/slow?ms=500"]));
         let pid = cluster.kill(name);
         until(&format!("{name} runs again"), || cluster.pid(name).filter(|new| *new != pid));
-        until(&format!("{name} is well"), || {
-            let status = cluster.status();
-            let programs = status["programs"].as_array()?.clone();
-            programs.iter().all(|program| program["healthy"] == true).then_some(())
-        });
+        until(&format!("all is well after {name}"), || cluster.is_well().then_some(()));
         until("the app answers", || (cluster.get(&host, "/").0 == 200).then_some(()));
         if let Some(load) = load {
             let seen = load.stop();
@@ -58,12 +54,13 @@ fn everything_that_is_killed_comes_back() {
     assert_eq!(names(&units()), names(&before));
 
     step("without the controller apps serve, and the command line says what is wrong");
-    let supervisor = cluster.pid("supervisor").expect("the supervisor is listed");
-    run(Command::new("kill").args(["-STOP", &supervisor.to_string()])).ok();
+    let keepers: Vec<String> = cluster.keepers().iter().map(u64::to_string).collect();
+    assert_eq!(keepers.len(), 2);
+    run(Command::new("kill").arg("-STOP").args(&keepers)).ok();
     cluster.kill("controller");
     assert_eq!(cluster.get(&host, "/").0, 200);
     app.paasctl(&olga, &["ps"]).fails_with("clusterctl status");
-    run(Command::new("kill").args(["-CONT", &supervisor.to_string()])).ok();
+    run(Command::new("kill").arg("-CONT").args(&keepers)).ok();
     until("the controller is back", || (app.paasctl(&olga, &["ps"]).code == Some(0)).then_some(()));
 
     step("the power is cut: every process and container dies at once");
@@ -87,9 +84,7 @@ fn cut_power(cluster: &Cluster) {
     for row in rows(&status["programs"]) {
         pids.extend(row["pid"].as_u64().map(|pid| pid.to_string()));
     }
-    for keeper in ["supervisor", "guardian"] {
-        pids.extend(status[keeper]["pid"].as_u64().map(|pid| pid.to_string()));
-    }
+    pids.extend(cluster.keepers().iter().map(u64::to_string));
     // Stopped first, so that nobody restarts anybody in between.
     run(Command::new("kill").arg("-STOP").args(&pids)).ok();
     run(Command::new("kill").arg("-KILL").args(&pids)).ok();

@@ -1,5 +1,6 @@
 //! `clusterctl status`: each program, whether it runs and whether it is well.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -10,6 +11,8 @@ use super::{
     health::{self, ProgramStatus},
     layout::Layout,
     provision::saved_choices,
+    record::holder,
+    supervisor::Role,
     up::data_flag,
 };
 use crate::output;
@@ -24,6 +27,8 @@ struct Status {
     domain: String,
     api: String,
     supervised: bool,
+    /// Process ids of supervisor and guardian, which keep the programs and each other running.
+    keepers: BTreeMap<&'static str, u32>,
     resident_bytes: u64,
     programs: Vec<ProgramStatus>,
 }
@@ -44,6 +49,7 @@ pub async fn status(layout: &Layout, json: bool) -> anyhow::Result<ExitCode> {
         domain: choices.domain.clone(),
         api: choices.api_url(),
         supervised: control::is_supervised(layout),
+        keepers: keepers(layout),
         resident_bytes: programs.iter().filter_map(|program| program.resident_bytes).sum(),
         programs,
     };
@@ -59,6 +65,11 @@ pub async fn status(layout: &Layout, json: bool) -> anyhow::Result<ExitCode> {
         (true, false) => ExitCode::FAILURE,
         (false, false) => ExitCode::from(EXIT_STOPPED),
     })
+}
+
+fn keepers(layout: &Layout) -> BTreeMap<&'static str, u32> {
+    let names = [Role::Supervisor, Role::Guardian].map(Role::name);
+    names.into_iter().filter_map(|name| Some((name, holder(layout, name)?.pid))).collect()
 }
 
 fn print(layout: &Layout, status: &Status) {

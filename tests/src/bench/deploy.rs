@@ -15,8 +15,7 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Kernel clock ticks per second, as `/proc` counts CPU time.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-const APP: &str = "import os\nimport flask\napp = flask.Flask(__name__)\n@app.get('/')\ndef home():\n    return 'hello'\n\
-app.run(host='0.0.0.0', port=int(os.environ['PORT']))\n";
+const APP: &str = include_str!("../../fixtures/flask.py");
 const PEER_DOCKERFILE: &str = "FROM trireme/stack:12\nUSER root\nWORKDIR /app\nCOPY requirements.txt .\n\
 RUN python3 -m venv /venv && /venv/bin/pip install -q -r requirements.txt\nCOPY . .\nENV PORT=5000\nCMD [\"/venv/bin/python\", \"app.py\"]\n";
 
