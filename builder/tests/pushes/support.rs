@@ -135,8 +135,32 @@ impl Drop for World {
             let _ = builder.kill();
             let _ = builder.wait();
         }
+        remove_images(self.registry);
         if std::thread::panicking() {
             eprintln!("{}", self.log());
+        }
+    }
+}
+
+/// What the engine keeps of a world's images.
+fn remove_images(registry: SocketAddr) {
+    for repository in ["shop", "warm", "first", "second", "trireme/stack"] {
+        let name = format!("{registry}/{repository}");
+        let list =
+            ["image", "ls", "--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}", &name];
+        let Ok(listed) = Command::new("docker").args(list).output() else { return };
+        for line in String::from_utf8_lossy(&listed.stdout).lines() {
+            let mut words = line.split(' ');
+            let (Some(name), Some(tag), Some(digest)) = (words.next(), words.next(), words.next())
+            else {
+                continue;
+            };
+            let reference = match tag {
+                "<none>" => format!("{name}@{digest}"),
+                tag => format!("{name}:{tag}"),
+            };
+            // Another reference may have taken it along.
+            let _ = Command::new("docker").args(["rmi", "--no-prune", &reference]).output();
         }
     }
 }
