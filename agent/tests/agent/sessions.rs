@@ -201,9 +201,10 @@ fn a_detached_command_outlives_its_call_and_the_agent_and_tells_the_log() {
 #[test]
 fn an_agent_removes_the_attached_commands_of_its_earlier_run() {
     with_rig(async |mut rig| {
-        let mut call = call(&rig, start(&rig, "x1", &["sleep", "600"])).await;
-        call.take(&mut Result_::default(), |result| result.is_started).await;
         rig.kill_agent();
+        let node = format!("trireme.node={}", rig.node);
+        let labels = ["--label", &node, "--label", "trireme.oneoff=x1"];
+        docker(&[&["run", "-d"][..], &labels, &[IMAGE, "sleep", "600"]].concat());
         assert_ne!(one_offs(&rig), "");
         rig.start_agent().await;
         eventually("the container to go", async || one_offs(&rig).is_empty().then_some(())).await;

@@ -36,7 +36,12 @@ impl Drop for Node {
 
 impl Node {
     fn new() -> Node {
-        let (runtime, clock, stop) = (FakeRuntime::new(), ManualClock::new(1_000_000), Stop::new());
+        Node::on(FakeRuntime::new())
+    }
+
+    /// A node whose engine has containers already.
+    fn on(runtime: FakeRuntime) -> Node {
+        let (clock, stop) = (ManualClock::new(1_000_000), Stop::new());
         let parts = Parts {
             runtime: Arc::new(runtime.clone()),
             lines: Arc::new(NoLines),
@@ -217,4 +222,22 @@ async fn a_full_node_serves_what_it_served_before() {
     assert_eq!(ready, 16, "1 GiB holds 16 units of 64 MiB");
     let waiting = units.iter().find(|unit| node.status(unit).phase != Phase::Ready).unwrap();
     assert_eq!(node.status(waiting).trouble.unwrap().code, "no-room");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_agent_tells_nothing_before_it_asked_what_runs() {
+    let mut first = Node::new();
+    let unit = first.order("a", Desired::Run);
+    first.until_phase(&unit, Phase::Ready).await;
+    first.stop.set();
+
+    let second = Node::on(first.runtime.clone());
+    second.handle.give(first.orders.clone(), false);
+    let mut told = second.handle.told();
+    // A task of its own sees every value; the test itself is polled only when all tasks rest.
+    let first_told =
+        tokio::spawn(async move { told.wait_for(|told| told.is_settled).await.unwrap().clone() });
+    let settled = first_told.await.unwrap();
+    assert_eq!(settled.statuses[&unit].phase, Phase::Ready);
+    assert_eq!(second.runtime.calls(), ["start a 1"]);
 }
