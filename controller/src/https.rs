@@ -139,3 +139,6 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
