@@ -38,6 +38,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
+use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::Context;
@@ -107,7 +108,7 @@ pub fn openapi_json() -> String {
 }
 
 fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
+    OpenApiRouter::with_openapi(openapi::Common::openapi())
         .merge(info::routes())
         .merge(auth::routes())
         .merge(tokens::routes())

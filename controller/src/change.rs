@@ -6,7 +6,6 @@
 
 pub mod config;
 pub mod release;
-pub mod retain;
 pub mod scale;
 pub mod settings;
 

@@ -89,10 +89,10 @@ impl Follow {
     }
 
     async fn wait(&mut self) {
-        match tokio::time::timeout(LOOK_AGAIN, self.context.view.changed()).await {
+        let changed = tokio::time::timeout(LOOK_AGAIN, self.context.view.changed()).await;
+        if matches!(changed, Ok(Err(_))) {
             // No view will come any more: the program is stopping. The document is still looked at.
-            Ok(Err(_)) => tokio::time::sleep(LOOK_AGAIN).await,
-            Ok(Ok(())) | Err(_) => {}
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 }

@@ -1,12 +1,19 @@
 //! The OpenAPI document: what the handlers' annotations say, and what holds for every endpoint.
 
+use proto::problem::Problem;
 use serde_json::{Value, json};
-use utoipa::openapi::OpenApi;
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
 
 use super::access::ENDPOINTS;
 
+/// What every endpoint may answer.
+#[derive(OpenApi)]
+#[openapi(components(schemas(Problem)))]
+pub(super) struct Common;
+
 /// Adds what need not be said at each handler: path parameters, errors, who needs a token.
-pub(super) fn finish(description: OpenApi) -> String {
+pub(super) fn finish(description: Document) -> String {
     let mut document = serde_json::to_value(description).expect("an OpenAPI document is JSON");
     document["info"] = json!({
         "title": "Trireme",

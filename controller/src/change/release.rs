@@ -4,8 +4,8 @@ use model::app::Scale;
 use model::name::{ProcessType, ReleaseNumber};
 use model::release::{Build, Release, ReleaseState};
 
-use super::retain::retained;
 use super::{Asked, Content, Decision, Refusal};
+use crate::plan::retention::retained;
 
 /// How much of a commit a summary shows.
 const SHOWN_COMMIT: usize = 8;
@@ -28,7 +28,7 @@ pub fn deploy(asked: Asked<'_>, build: Build) -> Decision {
 
 /// Which release a rollback goes to: the one named, or the last before the one in force that
 /// succeeded and holds a build.
-pub fn rollback_target<'r>(
+fn rollback_target<'r>(
     asked: Asked<'_>,
     releases: &'r [Release],
     to: Option<ReleaseNumber>,
@@ -53,7 +53,8 @@ pub fn rollback(asked: Asked<'_>, releases: &[Release], to: Option<ReleaseNumber
     if earlier.build.is_none() {
         return Err(Refusal::NoBuild(number));
     }
-    let kept = retained(releases.iter().map(|release| release.number), asked.app.current);
+    let all = releases.iter().map(|release| release.number).collect();
+    let kept = retained(&all, asked.app);
     if !kept.contains(&number) {
         return Err(Refusal::ImageGone(number));
     }

@@ -158,6 +158,25 @@ async fn a_destroyed_apps_followers_hear_its_end() {
     platform.get(&olga, &path).await.problem(Code::NotFound);
 }
 
+#[tokio::test]
+async fn an_app_made_anew_does_not_end_the_story_of_the_old_one() {
+    let platform = Platform::start().await;
+    let olga = platform.with_shop().await;
+    let path = "/v1/apps/shop?confirm=shop";
+    platform.call(&olga, "DELETE", path, Value::Null).await.ok(202);
+    let mut events = Events::open(&platform, &olga, "/v1/apps/shop/rollout").await;
+    let app = platform.app("shop").await;
+    let mut anew = app.value.clone();
+    anew.destroyed = None;
+    anew.created = Time(START_MS + 5_000);
+    anew.settled.generation = anew.generation;
+    anew.settled.outcome = crashed();
+    let write = controller::records::Write::new().replace(&anew, app.revision);
+    platform.context.records.commit(write).await.unwrap();
+    platform.look().await;
+    assert_eq!(events.next().await.unwrap(), json!({"event": "live", "release": null}));
+}
+
 /// A logger that remembers what it was asked.
 #[derive(Clone, Default)]
 struct FakeLogger {
