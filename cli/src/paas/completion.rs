@@ -42,7 +42,7 @@ impl Completion {
         let mut grammar = grammar();
         let script = match self.shell {
             For::Bash => bash(&grammar),
-            For::Zsh => generated(Shell::Zsh, &mut grammar),
+            For::Zsh => zsh(&mut grammar),
             For::Fish => generated(Shell::Fish, &mut grammar),
         };
         output::raw(script.as_bytes());
@@ -56,6 +56,18 @@ impl Version {
         line(concat!("paasctl ", env!("CARGO_PKG_VERSION")));
         Ok(())
     }
+}
+
+/// In zsh's lists of `word:description` a colon of the word itself needs a backslash, which the generator leaves out.
+fn zsh(grammar: &mut Command) -> String {
+    let mut script = generated(Shell::Zsh, grammar);
+    for command in grammar.get_subcommands() {
+        for name in std::iter::once(command.get_name()).chain(command.get_visible_aliases()) {
+            let escaped = name.replace(':', "\\:");
+            script = script.replace(&format!("\n'{name}:"), &format!("\n'{escaped}:"));
+        }
+    }
+    script
 }
 
 fn generated(shell: Shell, grammar: &mut Command) -> String {
@@ -141,6 +153,14 @@ mod tests {
         let output = Program::new("bash").args(["--norc", "-c", &script]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
         String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn zsh_is_told_which_colons_belong_to_a_word() {
+        let script = zsh(&mut grammar());
+        assert!(script.contains("\n'apps\\:create:Create an app"));
+        assert!(script.contains("\n'login:Log in"));
+        assert!(!script.contains("\n'apps:"));
     }
 
     #[test]
