@@ -64,7 +64,6 @@ struct Container {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Image {
-    id: String,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
     #[serde(default)]
@@ -151,9 +150,9 @@ impl Docker {
         let answer = self.ask(Method::GET, "/images/json?all=false", QUICK).await?;
         let images: Vec<Image> = parsed("list images", &answer)?;
         let mut removed = 0;
-        for image in images.iter().filter(|image| image.is_of(registry)) {
-            let path = format!("/images/{}?force=true", image.id);
-            let answer = self.ask(Method::DELETE, &path, SLOW).await?;
+        // By name, never by id: other names of the same image (the stack image's own) must stay.
+        for name in images.iter().flat_map(|image| image.names_in(registry)) {
+            let answer = self.ask(Method::DELETE, &format!("/images/{name}"), SLOW).await?;
             removed += usize::from(answer.status.is_success());
         }
         Ok(removed)
@@ -172,10 +171,12 @@ impl Docker {
 }
 
 impl Image {
-    fn is_of(&self, registry: &str) -> bool {
-        let tags = self.repo_tags.iter().flatten();
-        let mut names = tags.chain(self.repo_digests.iter().flatten());
-        names.any(|name| name.strip_prefix(registry).is_some_and(|rest| rest.starts_with('/')))
+    /// The image's tags and digests that lie in a registry.
+    fn names_in(&self, registry: &str) -> Vec<&str> {
+        let names = self.repo_tags.iter().chain(&self.repo_digests).flatten();
+        let is_there =
+            |name: &&String| name.strip_prefix(registry).is_some_and(|rest| rest.starts_with('/'));
+        names.filter(is_there).map(String::as_str).collect()
     }
 }
 
@@ -217,14 +218,18 @@ mod tests {
     }
 
     #[test]
-    fn only_images_of_this_registry_are_of_it() {
-        let image = |name: &str| Image {
-            id: "1".into(),
-            repo_tags: None,
-            repo_digests: Some(vec![name.to_owned()]),
+    fn only_the_names_in_the_registry_are_removed() {
+        let image = Image {
+            repo_tags: Some(vec![
+                "trireme/stack:12".to_owned(),
+                "127.0.0.1:5000/stack:12".to_owned(),
+            ]),
+            repo_digests: Some(vec![
+                "127.0.0.1:5000/shop@sha256:1".to_owned(),
+                "127.0.0.1:50001/shop@sha256:1".to_owned(),
+            ]),
         };
-        assert!(image("127.0.0.1:5000/shop@sha256:1").is_of("127.0.0.1:5000"));
-        assert!(!image("127.0.0.1:50001/shop@sha256:1").is_of("127.0.0.1:5000"));
-        assert!(!image("trireme/stack@sha256:1").is_of("127.0.0.1:5000"));
+        let names = image.names_in("127.0.0.1:5000");
+        assert_eq!(names, ["127.0.0.1:5000/stack:12", "127.0.0.1:5000/shop@sha256:1"]);
     }
 }

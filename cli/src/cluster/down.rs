@@ -96,7 +96,7 @@ async fn wipe(layout: &Layout, choices: &Choices, docker: &Docker) -> anyhow::Re
     let registry = format!("127.0.0.1:{}", choices.ports.registry);
     match docker.remove_images(&registry).await {
         Ok(0) => {}
-        Ok(count) => println!("{count} images of apps removed."),
+        Ok(count) => println!("{count} names of app images removed."),
         Err(error) => eprintln!("clusterctl: images of apps stay in Docker: {error}"),
     }
     remove_published_authority(layout, choices);
