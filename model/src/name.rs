@@ -181,6 +181,15 @@ impl Hostname {
     pub fn is_wildcard(&self) -> bool {
         self.0.starts_with("*.")
     }
+
+    /// Whether this name, as a certificate has it, is good for a host: the same, or a wildcard one
+    /// label above.
+    pub fn covers(&self, host: &Hostname) -> bool {
+        let parent = self.0.strip_prefix('*');
+        let label = parent.and_then(|parent| host.0.strip_suffix(parent));
+        self == host
+            || label.is_some_and(|label| !label.is_empty() && !label.contains('.') && label != "*")
+    }
 }
 
 /// A release's number within its app, shown as `v7`. Never reused.
@@ -233,6 +242,21 @@ mod tests {
         }
         for bad in ["example", "*.com", "a.*.com", "-a.b", "a..b", "A.b", "a.b.", "*"] {
             assert!(bad.parse::<Hostname>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_covers_one_label_only() {
+        let covers = |name: &str, host: &str| {
+            name.parse::<Hostname>().unwrap().covers(&host.parse().unwrap())
+        };
+        for (name, host) in [("a.b.c", "a.b.c"), ("*.b.c", "a.b.c"), ("*.b.c", "*.b.c")] {
+            assert!(covers(name, host), "{name} {host}");
+        }
+        for (name, host) in
+            [("*.b.c", "x.a.b.c"), ("*.b.c", "b.c"), ("a.b.c", "*.b.c"), ("*.a.b.c", "*.b.c")]
+        {
+            assert!(!covers(name, host), "{name} {host}");
         }
     }
 

@@ -37,6 +37,13 @@ pub struct Certificate {
     pub created: Time,
 }
 
+impl Certificate {
+    /// Whether one of its names is good for a host.
+    pub fn covers(&self, host: &Hostname) -> bool {
+        self.hosts.iter().any(|name| name.covers(host))
+    }
+}
+
 /// What every router serves from. Contains private keys: kept in memory and in 0600 files only.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTable {

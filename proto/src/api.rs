@@ -274,7 +274,7 @@ pub struct ConfigPatch {
     pub unset: Vec<String>,
 }
 
-/// `POST /v1/apps/{app}/scale`. Answer: [`Change`]; with `?plan=true` [`ScalePlan`], nothing done.
+/// `POST /v1/apps/{app}/scale`. Answer: [`Change`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ScaleRequest {
     /// Units wanted by type; types not named stay as they are.

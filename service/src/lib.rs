@@ -3,8 +3,6 @@
 //! In comes a program's `Config::read` and `run`; out goes an exit code. This crate knows no domain word
 //! (no app, no release) and opens no socket but the admin endpoint. Read `program.rs` first, then `settings.rs`.
 
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may end by a panic"))]
-
 pub mod admin;
 pub mod clock;
 pub mod durable;

@@ -154,5 +154,4 @@ fn unavailable(detail: &str, source: impl std::error::Error + Send + Sync + 'sta
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test stops where something fails that should not")]
 mod tests;

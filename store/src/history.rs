@@ -188,7 +188,6 @@ fn change_bytes(change: &Change) -> usize {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test stops where something fails that should not")]
 mod tests {
     use bytes::Bytes;
     use futures_util::StreamExt;

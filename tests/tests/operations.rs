@@ -89,7 +89,7 @@ fn an_app_is_run_day_by_day() {
         "--status",
         "200-299",
         "--period",
-        "500ms",
+        "0.5",
     ];
     paas(&check).ok();
     let before = restarts();

@@ -94,7 +94,7 @@ fn a_push_that_cannot_succeed_says_why_and_leaves_the_old_version_serving() {
 
     step("a version that never listens");
     app.commit(&[("Procfile", "web: sleep 1000\n")]);
-    let quick = ["checks:set", "-a", "app", "web", "tcp", "--grace", "1s"];
+    let quick = ["checks:set", "-a", "app", "web", "tcp", "--grace", "1"];
     olga.does(&quick).ok();
     app.push(&olga, "master").fails_with("not ready");
     still_serves();

@@ -48,12 +48,11 @@ fn up(arguments: &[&str]) -> Result<()> {
     setup::run(Purpose::Run { check_ports: arguments.is_empty() })?;
     say("Building the programs (some minutes the first time, a second after that) ...");
     loud(cargo().args(["build", "--release"]))?;
-    let error =
-        Command::new(repository::release_program("clusterctl"))
-            .args(["up", "--demo"])
-            .arg(repository::root().join("deploy/demo"))
-            .args(arguments)
-            .exec();
+    let error = Command::new(repository::release_program("clusterctl"))
+        .args(["up", "--demo"])
+        .arg(repository::root().join("deploy/demo"))
+        .args(arguments)
+        .exec();
     Err(error).context("start `clusterctl`")
 }
 

@@ -1,5 +1,4 @@
 //! `cargo xtask`: brings a bare machine to a running cluster, to passing tests, to measured figures.
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may end by a panic"))]
 #![expect(clippy::print_stderr, reason = "a command line speaks to a person")]
 
 mod command;

@@ -59,20 +59,22 @@ pub fn routes(snapshot: &Snapshot, domain: &str) -> Routes {
             units: units.into_iter().map(|(_, endpoint)| endpoint).collect(),
         }
     });
-    let certificates = snapshot.certificates.values().map(|certificate| &certificate.value);
-    let lives =
-        |app: &AppName| snapshot.apps.get(app).is_some_and(|app| app.value.destroyed.is_none());
-    let certificates =
-        certificates.filter(|certificate| lives(&certificate.app)).map(|certificate| {
-            SealedCertificate {
-                name: certificate.name.clone(),
-                app: certificate.app.clone(),
-                hosts: certificate.hosts.clone(),
-                chain_pem: certificate.chain_pem.clone(),
-                key: certificate.key.clone(),
-            }
-        });
-    Routes { apps: apps.collect(), certificates: certificates.collect() }
+    let apps: Vec<AppRoute> = apps.collect();
+    let certificates = snapshot.certificates.values().filter_map(|certificate| {
+        let certificate = &certificate.value;
+        let row = apps.iter().find(|row| row.app == certificate.app)?;
+        // An app's certificate serves its own names only, whatever else it was issued for.
+        let own = row.hosts.iter().filter(|host| certificate.covers(host));
+        Some(SealedCertificate {
+            name: certificate.name.clone(),
+            app: certificate.app.clone(),
+            hosts: own.cloned().collect(),
+            chain_pem: certificate.chain_pem.clone(),
+            key: certificate.key.clone(),
+        })
+    });
+    let certificates = certificates.filter(|certificate| !certificate.hosts.is_empty()).collect();
+    Routes { apps, certificates }
 }
 
 /// Where a unit receives requests: while it is wanted and ready.

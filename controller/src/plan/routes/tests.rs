@@ -114,6 +114,26 @@ fn an_app_without_units_keeps_its_row_and_a_destroyed_one_has_none() {
 }
 
 #[test]
+fn a_certificate_serves_its_own_apps_names_only() {
+    let mut world = World::default();
+    world.app("shop");
+    world.app("thief");
+    let hosts = ["*.apps.localhost", "shop.apps.localhost", "www.shop.com"];
+    let certificate = Certificate {
+        name: "stolen".to_owned(),
+        app: "thief".parse().unwrap(),
+        hosts: hosts.map(|host| host.parse().unwrap()).to_vec(),
+        chain_pem: String::new(),
+        key: Sealed(String::new()),
+        not_after: Time(9),
+        created: Time(0),
+    };
+    world.0.certificates.insert("stolen".to_owned(), versioned(certificate));
+    let routes = world.routes();
+    assert_eq!(routes.certificates[0].hosts, ["thief.apps.localhost".parse().unwrap()]);
+}
+
+#[test]
 fn entering_leaving_and_being_forgotten_is_remembered_by_version() {
     let mut world = World::default();
     let mut tracker = Tracker::default();
