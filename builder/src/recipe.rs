@@ -120,7 +120,7 @@ const COPY_APP: &str = "COPY --chown=1000:1000 app/ /app/\n";
 const CONFIG_MOUNT: &str =
     "--mount=type=secret,id=config,target=/run/config,uid=1000,gid=1000,mode=0400";
 /// Puts it into the step's environment.
-pub const READ_CONFIG: &str = ". /run/config && ";
+pub const READ_CONFIG: &str = "if [ -f /run/config ]; then . /run/config; fi && ";
 
 impl Files {
     fn has(&self, path: &str) -> bool {

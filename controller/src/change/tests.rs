@@ -1,3 +1,5 @@
+//! The rules of changes as tables, and their laws.
+
 use std::collections::BTreeMap;
 
 use model::app::{Outcome, Settled};

@@ -1,3 +1,5 @@
+//! Two snapshots in, the lines a waiting user reads out.
+
 use std::sync::Arc;
 
 use model::app::{Deploy, Scale, Settled};

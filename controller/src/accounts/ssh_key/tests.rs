@@ -1,3 +1,5 @@
+//! Public keys as people paste them.
+
 use super::*;
 
 const KEY_ED25519: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPDhYW1Z0pDwLF5F9C4IuSuJ9Q4NZMiLEVpKcehk49oV olga@desk home";

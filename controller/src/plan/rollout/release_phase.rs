@@ -34,7 +34,7 @@ impl Pass<'_> {
             }
         }
         let (Some(_), Some(release)) = (target, release) else { return Gate::Open };
-        if release.command(&ProcessType::release()).is_none() || self.image_has_succeeded(release) {
+        if release.command(&ProcessType::release()).is_none() || self.has_succeeded(release) {
             return Gate::Open;
         }
         let Some(unit) = mine else {
@@ -65,7 +65,8 @@ impl Pass<'_> {
         }
     }
 
-    fn image_has_succeeded(&self, release: &Release) -> bool {
+    /// Whether this command has run well on this image before.
+    fn has_succeeded(&self, release: &Release) -> bool {
         let image = release.build.as_ref().map(|build| &build.image);
         let from = (release.app.clone(), ReleaseNumber(0));
         let of_app =
@@ -73,6 +74,8 @@ impl Pass<'_> {
         of_app.map(|(_, other)| &other.value).any(|other| {
             other.state == ReleaseState::Succeeded
                 && other.build.as_ref().map(|build| &build.image) == image
+                && other.command(&ProcessType::release())
+                    == release.command(&ProcessType::release())
         })
     }
 }

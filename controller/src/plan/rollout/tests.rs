@@ -498,6 +498,19 @@ fn another_types_old_trouble_does_not_fail_a_scale() {
 }
 
 #[test]
+fn a_new_release_command_runs_even_on_an_image_that_served() {
+    let mut world = live(1);
+    world.release_phase_fails = true;
+    let again = world.deploy(&["web", "release"], Temper::Good);
+    let release = world.snapshot.releases.get_mut(&(name(), again)).unwrap();
+    release.value.build.as_mut().unwrap().image = "shop@sha256:1".to_owned();
+    world.settle();
+    assert!(
+        matches!(&world.app().settled.outcome, Outcome::Failed { code, .. } if code == "release-failed")
+    );
+}
+
+#[test]
 fn a_draining_unit_stops_only_when_no_router_reaches_it() {
     let mut world = live(1);
     world.scale("web", 0);

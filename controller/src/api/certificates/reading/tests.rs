@@ -1,3 +1,5 @@
+//! Certificates that are taken and certificates that are refused.
+
 use super::*;
 
 #[test]
