@@ -1,6 +1,5 @@
 //! What can be pushed, and what a push that cannot succeed says.
 
-use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use tests::{Cluster, Person, Repository, rows, run, step, until};
@@ -96,7 +95,7 @@ fn a_push_that_cannot_succeed_says_why_and_leaves_the_old_version_serving() {
     app.commit(&[("Procfile", "web: sleep 1000\n")]);
     let quick = ["checks:set", "-a", "app", "web", "tcp", "--grace", "1"];
     olga.does(&quick).ok();
-    app.push(&olga, "master").fails_with("not ready");
+    app.push(&olga, "master").fails_with("nothing listens on port");
     still_serves();
 
     step("a Procfile that cannot be read");
@@ -145,26 +144,15 @@ fn a_push_that_cannot_succeed_says_why_and_leaves_the_old_version_serving() {
     app.push(&stranger, "master").fails_with("Permission denied");
 
     step("a second push during a build");
-    app.commit(&[("Dockerfile", "FROM trireme/stack:12\nRUN sleep 8\nCMD [\"python3\", \"-m\", \"http.server\", \"5000\"]\n")]);
+    // No step of an earlier run is in the build cache.
+    let now = format!("{:?}", std::time::SystemTime::now());
+    let now = now.replace(|letter: char| !letter.is_ascii_digit(), "");
+    app.commit(&[("Dockerfile", &"FROM trireme/stack:12\nRUN echo NOW && sleep 8\nCMD [\"python3\", \"-m\", \"http.server\", \"5000\"]\n".replace("NOW", &now))]);
     let mut first = app.push_command(&olga, "master");
     let mut first = first.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     until("the second push is refused", || {
         let second = app.push(&olga, "master");
         (second.code != Some(0) && second.stderr.contains("another")).then_some(())
     });
-    first.kill().unwrap();
-    first.wait().unwrap();
-
-    step("the builder is killed in the middle of a build, and the app stays deployable");
-    let mut cut = app.push_command(&olga, "master");
-    let mut cut = cut.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(cut.stderr.take().unwrap()).lines();
-    let building = said.any(|line| line.unwrap().contains("sleep 8"));
-    assert!(building, "the push tells of the step it is at");
-    cluster.kill("builder");
-    assert!(!cut.wait().unwrap().success());
-    std::fs::remove_file(app.folder().join("Dockerfile")).unwrap();
-    app.commit(&[("index.html", "second")]);
-    until("a push succeeds again", || (app.push(&olga, "master").code == Some(0)).then_some(()));
-    assert_eq!(cluster.get(&host, "/index.html").1, "second");
+    assert!(first.wait().unwrap().success(), "the first push is not disturbed");
 }
