@@ -35,9 +35,11 @@ pub enum Purpose {
 /// Only one set-up changes the machine at a time.
 const LOCK: &str = "/run/trireme-setup.lock";
 
-const BASE: [Package; 9] = [
+const BASE: [Package; 10] = [
     Package::with_program("gcc", "cc"),
     Package::with_program("protobuf-compiler", "protoc"),
+    // protoc's own .proto files, which the etcd client's imports.
+    Package::with_file("libprotobuf-dev", "/usr/include/google/protobuf/descriptor.proto"),
     Package::with_program("git", "git"),
     Package::with_program("openssh-client", "ssh"),
     Package::with_program("curl", "curl"),
