@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use model::name::NodeName;
+use model::{name::NodeName, node::Addresses};
 use service::{Settings, Size};
 
 /// Everything the agent can be told.
@@ -14,8 +14,8 @@ pub struct Config {
     pub gateway: String,
     /// Where the node's logger listens.
     pub logger: String,
-    /// Where the controller reaches this agent.
-    pub address: String,
+    /// Where other nodes reach this node's parts.
+    pub addresses: Addresses,
     /// Where this agent listens for sessions.
     pub listen: SocketAddr,
     /// Health, version, metrics.
@@ -42,7 +42,12 @@ impl Config {
             node,
             gateway: settings.get("cluster.gateway", "127.0.0.1:7400", "Address of the controller's gateway."),
             logger: settings.get("cluster.logger", "127.0.0.1:7402", "Address of this node's logger."),
-            address: settings.get("cluster.agent", "127.0.0.1:7401", "Address at which the controller reaches this node's agent."),
+            addresses: Addresses {
+                agent: settings.get("cluster.agent", "127.0.0.1:7401", "Address at which the controllers reach this node's agent."),
+                logger: settings.get("cluster.logger", "127.0.0.1:7402", "Address of this node's logger."),
+                registry: settings.get("cluster.registry_control", "127.0.0.1:7403", "Address of this node's registry, for the other parts."),
+                gateway: settings.optional("cluster.own_gateway", "Address at which other nodes reach this node's controller; none on a node without one."),
+            },
             listen: settings.get("listen", "127.0.0.1:7401", "Address for one-off commands from the controller."),
             admin: settings.get("admin_listen", "127.0.0.1:7411", "Address for health, version and metrics."),
             folder: data.join("agent"),

@@ -125,7 +125,7 @@ impl Agent {
         let reporter = Reporter {
             machine: Machine {
                 name: config.node.clone(),
-                agent: config.address.clone(),
+                addresses: config.addresses.clone(),
                 memory_bytes: room.capacity_bytes(),
                 cpu_millis: machine::cpu_millis(),
             },

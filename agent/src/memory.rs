@@ -79,6 +79,7 @@ impl Memory {
     /// What the controller is told.
     pub fn status(&self) -> UnitStatus {
         UnitStatus {
+            published: None,
             phase: self.phase,
             address: self.address.clone(),
             restarts: self.restarts,

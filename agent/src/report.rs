@@ -11,7 +11,11 @@ use std::{
 };
 
 use anyhow::Context;
-use model::{name::NodeName, node::Node, time::Time};
+use model::{
+    name::NodeName,
+    node::{Addresses, Node},
+    time::Time,
+};
 use proto::gateway::{NodeReport, gateway_client::GatewayClient};
 use service::{Stop, durable};
 use tokio::sync::watch;
@@ -30,8 +34,8 @@ const DISK_EVERY: Duration = Duration::from_secs(10);
 pub struct Machine {
     /// This node.
     pub name: NodeName,
-    /// Where its agent is reached.
-    pub agent: String,
+    /// Where its parts are reached.
+    pub addresses: Addresses,
     /// Memory for units.
     pub memory_bytes: u64,
     /// Processors.
@@ -41,8 +45,9 @@ pub struct Machine {
 /// A report of this moment.
 pub fn report(machine: &Machine, disk_free_bytes: u64, told: &Told) -> NodeReport {
     let node = Node {
+        sights: std::collections::BTreeMap::new(),
         name: machine.name.clone(),
-        agent: machine.agent.clone(),
+        addresses: machine.addresses.clone(),
         memory_bytes: machine.memory_bytes,
         cpu_millis: machine.cpu_millis,
         disk_free_bytes,
@@ -143,11 +148,17 @@ mod tests {
     fn a_report_is_read_as_it_was_written() {
         let machine = Machine {
             name: "n1".parse().unwrap(),
-            agent: "127.0.0.1:7401".to_owned(),
+            addresses: Addresses {
+                agent: "127.0.0.1:7401".to_owned(),
+                logger: "127.0.0.1:7402".to_owned(),
+                registry: "127.0.0.1:7403".to_owned(),
+                gateway: None,
+            },
             memory_bytes: 5,
             cpu_millis: 2_000,
         };
         let status = UnitStatus {
+            published: None,
             phase: Phase::Ready,
             address: Some("10.0.0.2:5000".to_owned()),
             restarts: 1,

@@ -146,6 +146,8 @@ fn is_about_a_unit(action: &Action) -> bool {
 
 fn add(write: Write, action: &Action) -> Write {
     match action {
+        Action::KnowNode { spec, revision: None } => write.create(spec),
+        Action::KnowNode { spec, revision: Some(revision) } => write.replace(spec, *revision),
         Action::StartUnit(unit) => write.create(unit),
         Action::MoveUnit(unit) => write.replace(&unit.value, unit.revision),
         Action::ForgetUnit(unit) => write.delete(&unit.value, unit.revision),

@@ -55,6 +55,7 @@ mod tests {
 
     fn world(phase: Phase, failed_at: u64) -> Snapshot {
         let unit = Unit {
+            exclusive: false,
             id: "u1".parse().unwrap(),
             app: "shop".parse().unwrap(),
             process: ProcessType::web(),
@@ -74,6 +75,7 @@ mod tests {
             last_lines: Vec::new(),
         };
         let status = UnitStatus {
+            published: None,
             phase,
             address: None,
             restarts: 1,

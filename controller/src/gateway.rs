@@ -1,6 +1,7 @@
 //! What all other parts call: orders out, reports in. Mutual TLS; each call names the role that may make it.
 
 pub mod builds;
+mod members;
 pub mod nodes;
 pub mod routers;
 pub mod slice;
@@ -23,6 +24,7 @@ use crate::Context;
 use crate::gateway::builds::Builds;
 use crate::gateway::nodes::Nodes;
 use crate::gateway::routers::Routers;
+use crate::leader::Leader;
 
 /// A report of many failing units with their last lines.
 const MAX_REPORT_BYTES: usize = 16 * 1024 * 1024;
@@ -42,6 +44,8 @@ pub struct Gateway {
     pub routers: Routers,
     /// Builders.
     pub builds: Builds,
+    /// Our place in the lead.
+    pub leader: Leader,
     /// Ends streams.
     pub stop: Stop,
 }
@@ -74,6 +78,10 @@ impl Gateway {
             served = served => served.context("serve the gateway"),
             () = given_up => Ok(()),
         }
+    }
+
+    fn answer(&self) -> wire::ReportAnswer {
+        wire::ReportAnswer { leads: self.leader.is_leading() }
     }
 
     /// A stream that ends with the program.
@@ -109,6 +117,15 @@ fn malformed(what: &str, error: impl std::fmt::Display) -> Status {
 
 #[tonic::async_trait]
 impl GatewayRpc for Gateway {
+    async fn members(
+        &self,
+        request: Request<wire::MembersRequest>,
+    ) -> Result<Response<Answers<wire::MemberSet>>, Status> {
+        service::peer(&request)?;
+        let incarnation = self.nodes.incarnation.clone();
+        Ok(self.answers(members::members(self.nodes.view.clone(), incarnation)))
+    }
+
     async fn assignments(
         &self,
         request: Request<wire::AssignmentsRequest>,
@@ -125,7 +142,7 @@ impl GatewayRpc for Gateway {
     ) -> Result<Response<wire::ReportAnswer>, Status> {
         let peer = caller(&request, "agent")?;
         self.nodes.report(&peer, request.get_ref())?;
-        Ok(Response::new(wire::ReportAnswer {}))
+        Ok(Response::new(self.answer()))
     }
 
     async fn routes(
@@ -142,7 +159,7 @@ impl GatewayRpc for Gateway {
     ) -> Result<Response<wire::ReportAnswer>, Status> {
         caller_on(&request, "router", &request.get_ref().node)?;
         self.routers.report(request.get_ref())?;
-        Ok(Response::new(wire::ReportAnswer {}))
+        Ok(Response::new(self.answer()))
     }
 
     async fn identify(

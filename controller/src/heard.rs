@@ -7,15 +7,16 @@ use model::name::{NodeName, UnitId};
 use model::node::{Node, SUSPECT_AFTER_MS};
 use model::route::{ROUTER_LOST_AFTER_MS, RouterStatus};
 use model::snapshot::Snapshot;
+use model::standing::standing;
 use model::time::Time;
 use model::unit::UnitStatus;
 
 /// A cheap handle on what was heard.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Heard(Arc<Mutex<State>>);
 
-#[derive(Default)]
 struct State {
+    listening_since: Time,
     nodes: BTreeMap<NodeName, HeardNode>,
     routers: BTreeMap<NodeName, RouterStatus>,
     changes: u64,
@@ -27,6 +28,12 @@ struct HeardNode {
 }
 
 impl Heard {
+    /// Nothing yet.
+    pub fn since(now: Time) -> Heard {
+        let (nodes, routers) = (BTreeMap::new(), BTreeMap::new());
+        Heard(Arc::new(Mutex::new(State { listening_since: now, nodes, routers, changes: 0 })))
+    }
+
     /// Takes a node's report. Says whether a planner may care.
     pub fn node(&self, node: Node, statuses: BTreeMap<UnitId, UnitStatus>) -> bool {
         let mut state = self.lock();
@@ -44,7 +51,7 @@ impl Heard {
     pub fn router(&self, node: NodeName, status: RouterStatus) -> bool {
         let mut state = self.lock();
         let changed = state.routers.get(&node).is_none_or(|last| {
-            last.version != status.version
+            (last.epoch, last.version) != (status.epoch, status.version)
                 || last.draining != status.draining
                 || status.heard.since_ms(last.heard) >= ROUTER_LOST_AFTER_MS
         });
@@ -58,13 +65,20 @@ impl Heard {
         self.lock().changes
     }
 
-    /// Completes a snapshot. A unit's status counts only when its own node tells it.
-    pub fn complete(&self, world: &mut Snapshot) {
+    /// Completes a snapshot, for a leader of this epoch. A unit's status counts only when its own node tells it, and only
+    /// while that node is not lost; a router's table only when this leader made it. Removed nodes say nothing.
+    pub fn complete(&self, world: &mut Snapshot, epoch: u64, now: Time) {
         let state = self.lock();
-        world.nodes.clear();
+        world.listening_since = state.listening_since;
+        let is_member =
+            |name: &NodeName| world.specs.get(name).is_none_or(|spec| spec.value.is_member());
+        let nodes = state.nodes.iter().filter(|(name, _)| is_member(name));
+        world.nodes = nodes.map(|(name, heard)| (name.clone(), heard.node.clone())).collect();
         world.statuses.clear();
         for (name, heard) in &state.nodes {
-            world.nodes.insert(name.clone(), heard.node.clone());
+            if !world.nodes.contains_key(name) || standing(world, name, now).is_lost() {
+                continue;
+            }
             for (unit, status) in &heard.statuses {
                 if world.units.get(unit).is_some_and(|unit| unit.value.node == *name) {
                     world.statuses.insert(unit.clone(), status.clone());
@@ -72,6 +86,9 @@ impl Heard {
             }
         }
         world.routers.clone_from(&state.routers);
+        for router in world.routers.values_mut().filter(|router| router.epoch != epoch) {
+            router.version = 0;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -86,6 +103,7 @@ fn without_gauges(node: &Node) -> Node {
 
 #[cfg(test)]
 mod tests {
+    use model::node::Addresses;
     use model::unit::Phase;
 
     use super::*;
@@ -93,7 +111,8 @@ mod tests {
     fn node(heard: u64) -> Node {
         Node {
             name: "n1".parse().unwrap(),
-            agent: "127.0.0.1:7401".to_owned(),
+            addresses: Addresses::default(),
+            sights: BTreeMap::new(),
             memory_bytes: 1 << 30,
             cpu_millis: 2000,
             disk_free_bytes: heard,
@@ -103,14 +122,20 @@ mod tests {
     }
 
     fn statuses(phase: Phase) -> BTreeMap<UnitId, UnitStatus> {
-        let status =
-            UnitStatus { phase, address: None, restarts: 0, since: Time(0), trouble: None };
+        let status = UnitStatus {
+            published: None,
+            phase,
+            address: None,
+            restarts: 0,
+            since: Time(0),
+            trouble: None,
+        };
         BTreeMap::from([("u1".parse().unwrap(), status)])
     }
 
     #[test]
     fn only_a_report_that_tells_something_new_counts_as_a_change() {
-        let heard = Heard::default();
+        let heard = Heard::since(Time(0));
         assert!(heard.node(node(1_000), statuses(Phase::Starting)));
         assert!(!heard.node(node(2_000), statuses(Phase::Starting)));
         assert!(heard.node(node(3_000), statuses(Phase::Ready)));
@@ -123,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_node_or_router_that_was_lost_is_news_when_it_is_heard_again() {
-        let heard = Heard::default();
+        let heard = Heard::since(Time(0));
         heard.node(node(1_000), BTreeMap::new());
         assert!(heard.node(node(1_000 + SUSPECT_AFTER_MS), BTreeMap::new()));
         let status =

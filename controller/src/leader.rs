@@ -1,19 +1,19 @@
-//! Who plans: the controller that wrote the leader's epoch last. Every planner's write compares it.
+//! Who plans: the controller that wrote the leader's epoch last. Every planner's write compares it, so that one that
+//! lost the lead without knowing decides in vain.
 //!
-//! A controller that starts takes the epoch. One that sees another's, or whose write was refused for it, plans no more.
+//! The leader beats: it puts a key anew twice a second, comparing its epoch. A beat that succeeded proves that it led when
+//! the beat was sent, and only that counts; see `election` for who takes the lead when.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::records::{CommitError, Document, ReadError, Records, Write};
 
-/// How often a lost race for the epoch is tried again.
-const ATTEMPTS: u32 = 5;
-
-/// Who leads, since when nobody else does.
+/// Who leads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Whose controller.
@@ -30,15 +30,46 @@ impl Document for Epoch {
     }
 }
 
-/// The proof of leading that guards the planners' writes. Cheap to clone.
+/// The leader's sign of life: put anew for as long as it leads.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Counts the leader's beats.
+    pub count: u64,
+}
+
+impl Document for Beat {
+    const PREFIX: &'static str = "beat";
+
+    fn key(&self) -> String {
+        Self::PREFIX.to_owned()
+    }
+}
+
+/// What the others see of the leader: it is the same for as long as nobody beats.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Signs {
+    epoch: Option<u64>,
+    beat: Option<u64>,
+}
+
+impl Signs {
+    /// Whether somebody leads, alive or not.
+    pub fn has_leader(self) -> bool {
+        self.epoch.is_some()
+    }
+}
+
+/// This controller's place in the lead. Cheap to clone; clones are one.
 #[derive(Clone)]
 pub struct Leader {
     records: Records,
     node: String,
+    /// The revision of our epoch; 0 before we ever led.
     revision: Arc<AtomicU64>,
+    is_leading: watch::Sender<bool>,
 }
 
-/// Why the epoch could not be taken.
+/// Why the epoch could not be taken or kept.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaderError {
     /// The old one could not be read.
@@ -50,39 +81,79 @@ pub enum LeaderError {
 }
 
 impl Leader {
-    /// Takes the lead, whoever had it.
-    pub async fn take(records: Records, node: &str) -> Result<Leader, LeaderError> {
-        let leader = Leader { records, node: node.to_owned(), revision: Arc::default() };
-        leader.renew().await?;
-        Ok(leader)
+    /// One that does not lead yet.
+    pub fn new(records: Records, node: &str) -> Leader {
+        let is_leading = watch::Sender::new(false);
+        Leader { records, node: node.to_owned(), revision: Arc::default(), is_leading }
     }
 
-    /// Takes the lead anew, so that an earlier write of ours that may still be under way is refused. Gives the revision
-    /// from which on the store shows what became of it.
-    pub async fn renew(&self) -> Result<u64, LeaderError> {
-        let mut attempt = 1;
-        loop {
-            match self.try_renew().await {
-                Err(LeaderError::Commit(CommitError::Conflict)) if attempt < ATTEMPTS => {
-                    attempt += 1
-                }
-                renewed => return renewed,
-            }
-        }
+    /// Whether it leads, as far as it knows; wakes when that changes.
+    pub fn leading(&self) -> watch::Receiver<bool> {
+        self.is_leading.subscribe()
     }
 
-    async fn try_renew(&self) -> Result<u64, LeaderError> {
+    /// Whether it leads, as far as it knows.
+    pub fn is_leading(&self) -> bool {
+        *self.is_leading.borrow()
+    }
+
+    /// What there is to see of the leader.
+    pub async fn signs(&self) -> Result<Signs, ReadError> {
+        let epoch = self.records.get::<Epoch>(Epoch::PREFIX).await?;
+        let beat = self.records.get::<Beat>(Beat::PREFIX).await?;
+        Ok(Signs { epoch: epoch.map(|it| it.revision), beat: beat.map(|it| it.revision) })
+    }
+
+    /// Takes the lead if nothing has changed since `seen`.
+    pub async fn take(&self, seen: Signs) -> Result<(), LeaderError> {
         let mut random = [0; 8];
         rand::rng().fill_bytes(&mut random);
         let id = format!("{:016x}", u64::from_le_bytes(random));
         let epoch = Epoch { node: self.node.clone(), id };
-        let write = match self.records.get::<Epoch>(Epoch::PREFIX).await? {
-            Some(last) => Write::new().replace(&epoch, last.revision),
+        let mut write = match seen.epoch {
+            Some(revision) => Write::new().replace(&epoch, revision),
             None => Write::new().create(&epoch),
         };
+        if let Some(revision) = seen.beat {
+            write = write.require_key(Beat::PREFIX, revision);
+        }
         let revision = self.records.commit(write).await?.0;
         self.revision.store(revision, Ordering::SeqCst);
-        Ok(revision)
+        self.is_leading.send_if_modified(|leads| !std::mem::replace(leads, true));
+        Ok(())
+    }
+
+    /// Shows that it leads. A conflict: it does not any more.
+    pub async fn beat(&self, count: u64) -> Result<(), CommitError> {
+        self.records.commit(self.guard(Write::new()).put(&Beat { count })).await?;
+        Ok(())
+    }
+
+    /// Takes its own lead anew, so that an earlier write of ours that may still be under way is refused. Gives the
+    /// revision from which on the store shows what became of it. A conflict: another leads.
+    pub async fn renew(&self) -> Result<u64, LeaderError> {
+        let own = Signs { epoch: Some(self.revision()), beat: None };
+        match self.take(own).await {
+            Ok(()) => Ok(self.revision()),
+            Err(error) => {
+                self.step_down();
+                Err(error)
+            }
+        }
+    }
+
+    /// Leads no more, as far as it knows.
+    pub fn step_down(&self) {
+        self.is_leading.send_if_modified(|leads| std::mem::replace(leads, false));
+    }
+
+    /// Gives the lead up, so that another can take it at once.
+    pub async fn resign(&self) -> Result<(), CommitError> {
+        let own = Epoch { node: self.node.clone(), id: String::new() };
+        let write = Write::new().delete(&own, self.revision());
+        self.step_down();
+        self.records.commit(write).await?;
+        Ok(())
     }
 
     /// Where our epoch was written.

@@ -10,6 +10,7 @@ pub mod api;
 pub mod apply;
 pub mod change;
 pub mod config;
+pub mod election;
 pub mod environment;
 pub mod events;
 pub mod follow;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::FutureExt;
+use model::time::Time;
 use service::{Admin, Clock, Identity, Stop, Tasks, Wake, durable, reconcile};
 use store::{EmbeddedStore, EtcdOptions, EtcdStore, EtcdTls, Store};
 use tokio::net::TcpListener;
@@ -42,6 +44,7 @@ use tonic::transport::server::TcpIncoming;
 use crate::apply::Applier;
 pub use crate::config::Config;
 use crate::config::{EtcdFiles, StoreConfig};
+use crate::election::Rivals;
 use crate::gateway::Gateway;
 use crate::gateway::builds::Builds;
 use crate::gateway::nodes::{Nodes, Versions};
@@ -134,9 +137,13 @@ impl Controller {
         let (clock, tasks, wake) = (Clock::system(), Tasks::new(stop.clone()), Wake::new());
         let api_tls = https::server_config(&config.files.api)?;
 
-        let leader = Leader::take(records.clone(), &config.node).await?;
+        let leader = Leader::new(records.clone(), &config.node);
+        let rivals = match &config.store {
+            StoreConfig::Embedded(_) => Rivals::None,
+            StoreConfig::Etcd(_) => Rivals::Possible,
+        };
         let observer = Arc::new(Observer::start(records.clone()).await?);
-        let heard = Heard::default();
+        let heard = Heard::since(Time(clock.now_ms()));
         let tables = Tables::new(seal.clone());
         let (snapshot, _) = observer.snapshot(|_| {});
         let (view_sender, view) = watch::channel(View { snapshot, ..View::default() });
@@ -154,7 +161,7 @@ impl Controller {
         let planner = Planner::new(Parts {
             observer: observer.clone(),
             heard: heard.clone(),
-            applier: Applier { records, leader },
+            applier: Applier { records, leader: leader.clone() },
             tables: tables.clone(),
             view: view_sender,
             rules: Rules { default_memory_bytes: config.platform.default_memory_bytes },
@@ -175,13 +182,17 @@ impl Controller {
                 incarnation: self.incarnation,
                 versions: Versions::default(),
             },
-            routers: Routers { tables, heard, wake: wake.clone(), clock },
+            routers: Routers { tables, heard, wake: wake.clone(), clock: clock.clone() },
             builds: Builds::new(context.clone()),
+            leader: leader.clone(),
             stop: stop.clone(),
         };
 
         tasks.spawn("admin", admin(&observer, &wake).serve(self.admin, stop.clone()));
         tasks.spawn("observer", observer.follow(wake.clone(), stop.clone()));
+        tasks
+            .spawn("lead", election::campaign(leader.clone(), rivals, clock.clone(), stop.clone()));
+        tasks.spawn("news of the lead", wake_with_the_lead(leader, wake.clone(), stop.clone()));
         tasks.spawn("planner", plan_until(planner, wake, stop.clone()));
         tasks.spawn("gateway", gateway.serve(self.gateway, context.clone()));
         tasks.spawn("api", https::serve(self.api, api_tls, api::router(context), stop));
@@ -197,6 +208,20 @@ async fn plan_until(planner: Planner, wake: Wake, stop: Stop) {
         async move { planner.lock().await.pass().await }.boxed()
     };
     reconcile::drive("planner", planner::OPTIONS, wake, stop, pass).await;
+}
+
+/// A lead that is taken or lost is a reason for a pass.
+async fn wake_with_the_lead(leader: Leader, wake: Wake, stop: Stop) {
+    let mut leading = leader.leading();
+    loop {
+        tokio::select! {
+            () = stop.wait() => return,
+            changed = leading.changed() => match changed {
+                Ok(()) => wake.kick(),
+                Err(_) => return,
+            },
+        }
+    }
 }
 
 fn admin(observer: &Arc<Observer>, wake: &Wake) -> Admin {

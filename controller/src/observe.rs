@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use model::app::App;
 use model::name::{AppName, Hostname, ReleaseNumber, UnitId};
+use model::node::NodeSpec;
 use model::release::Release;
 use model::route::{Certificate, Domain};
 use model::snapshot::Snapshot;
@@ -18,7 +19,7 @@ use service::{Stop, Wake};
 use store::{Change, Entry, Revision, StoreError};
 use tokio::sync::watch;
 
-use crate::leader::Epoch;
+use crate::leader::{Beat, Epoch};
 use crate::records::{Document, ReadError, Records, decode};
 
 /// The wait after a failed listing or watch; it doubles up to [`MAX_PAUSE`].
@@ -39,10 +40,20 @@ pub struct Observer {
 pub struct Seen {
     /// The store's revision it shows.
     pub revision: u64,
+    /// The revision of the last change of anything but the leader's beat.
+    pub world_revision: u64,
     /// Where the leader's epoch was last written.
     pub epoch_revision: u64,
     /// Why the store cannot be followed now, if so.
     pub trouble: Option<String>,
+}
+
+impl Seen {
+    /// Whether both show the same world; a leader's beat is not a part of it.
+    pub fn is_same_world(&self, other: &Seen) -> bool {
+        (self.world_revision, self.epoch_revision, &self.trouble)
+            == (other.world_revision, other.epoch_revision, &other.trouble)
+    }
 }
 
 /// Why the image cannot be used.
@@ -114,26 +125,32 @@ impl Observer {
                 Some(Err(error)) => return ObserveError::Watch(error),
                 None => return ObserveError::Watch(StoreError::Invalid("the watch ended".into())),
             };
-            if let Err(error) = self.apply(&batch) {
-                return error.into();
+            match self.apply(&batch) {
+                Ok(true) => wake.kick(),
+                Ok(false) => {}
+                Err(error) => return error.into(),
             }
-            wake.kick();
         }
     }
 
-    fn apply(&self, batch: &[Change]) -> Result<(), ReadError> {
+    /// Takes changes into the image. Says whether they are more than a beat.
+    fn apply(&self, batch: &[Change]) -> Result<bool, ReadError> {
         let mut world = self.world();
         let world = Arc::make_mut(&mut world);
-        let mut seen = self.seen();
+        let (mut seen, before) = (self.seen(), self.seen().world_revision);
         for change in batch {
             match change {
                 Change::Put(entry) => put(world, &mut seen, entry)?,
-                Change::Deleted { key, .. } => delete(world, key),
+                Change::Deleted { key, .. } => delete(world, &mut seen, key),
             }
             seen.revision = seen.revision.max(change.modified().0);
+            if change.key() != Beat::PREFIX {
+                seen.world_revision = seen.revision;
+            }
         }
+        let is_news = seen.world_revision != before;
         self.seen.send_replace(seen);
-        Ok(())
+        Ok(is_news)
     }
 
     async fn relist(&self, wake: &Wake) -> Result<(), ObserveError> {
@@ -185,6 +202,7 @@ async fn list(records: &Records) -> Result<(Snapshot, Seen), ObserveError> {
         put(&mut world, &mut seen, entry)?;
     }
     seen.revision = listing.revision.0;
+    seen.world_revision = seen.revision;
     Ok((world, seen))
 }
 
@@ -205,13 +223,16 @@ fn put(world: &mut Snapshot, seen: &mut Seen, entry: &Entry) -> Result<(), ReadE
     } else if is(Certificate::PREFIX) {
         let certificate = decode::<Certificate>(entry)?;
         world.certificates.insert(certificate.value.name.clone(), certificate);
+    } else if is(NodeSpec::PREFIX) {
+        let spec = decode::<NodeSpec>(entry)?;
+        world.specs.insert(spec.value.name.clone(), spec);
     } else if entry.key == Epoch::PREFIX {
         seen.epoch_revision = entry.modified.0;
     }
     Ok(())
 }
 
-fn delete(world: &mut Snapshot, key: &str) {
+fn delete(world: &mut Snapshot, seen: &mut Seen, key: &str) {
     if let Some(name) = key.strip_prefix(App::PREFIX) {
         world.apps.retain(|app, _| app.as_str() != name);
     } else if let Some(path) = key.strip_prefix(Release::PREFIX) {
@@ -228,6 +249,10 @@ fn delete(world: &mut Snapshot, key: &str) {
         }
     } else if let Some(name) = key.strip_prefix(Certificate::PREFIX) {
         world.certificates.remove(name);
+    } else if let Some(name) = key.strip_prefix(NodeSpec::PREFIX) {
+        world.specs.retain(|node, _| node.as_str() != name);
+    } else if key == Epoch::PREFIX {
+        seen.epoch_revision = 0;
     }
 }
 

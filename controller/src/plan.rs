@@ -4,6 +4,7 @@
 //! leaves no choice open and carries the revision it saw; `waiting` says what is wanted and cannot
 //! be had now, in words a user reads. A second pass over an unchanged world plans nothing.
 
+pub mod nodes;
 pub mod placement;
 pub mod retention;
 pub mod rollout;
@@ -11,6 +12,7 @@ pub mod routes;
 
 use model::app::App;
 use model::name::{AppName, ProcessType, UnitId};
+use model::node::NodeSpec;
 use model::release::Release;
 use model::snapshot::{Snapshot, Versioned};
 use model::time::Time;
@@ -30,6 +32,13 @@ pub struct Plan {
 /// One conditional write. Documents are given as they shall be, with the revision they were read at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
+    /// A node was heard for the first time, or from elsewhere than before.
+    KnowNode {
+        /// As it shall be.
+        spec: NodeSpec,
+        /// The revision of what was known.
+        revision: Option<u64>,
+    },
     /// A new unit on a chosen node.
     StartUnit(Unit),
     /// A unit's desire moved forward.
@@ -80,6 +89,7 @@ pub trait Ids {
 /// Plans for the whole cluster.
 pub fn plan(snapshot: &Snapshot, rules: &Rules, now: Time, ids: &mut dyn Ids) -> Plan {
     let mut plan = Plan::default();
+    nodes::know(snapshot, now, &mut plan);
     let mut room = Room::of(snapshot, now);
     for app in snapshot.apps.values() {
         rollout::plan_app(

@@ -14,6 +14,7 @@ use std::time::Duration;
 use model::app::App;
 use model::name::{AppName, NodeName};
 use model::snapshot::{Snapshot, Versioned};
+use model::standing::{Standing, standing};
 use model::time::Time;
 use rand::Rng;
 use service::{Clock, Tasks, Wake, reconcile};
@@ -82,6 +83,8 @@ pub struct Planner {
     events: Events,
     funerals: Funerals,
     started: Duration,
+    /// The epoch of the lead that the state above belongs to; none while another leads.
+    leading: Option<u64>,
     /// The store's revision of our last write.
     written: u64,
     last: Option<Last>,
@@ -107,19 +110,17 @@ pub enum PassError {
     /// The lead could not be taken again.
     #[error("{0}")]
     Leader(#[from] LeaderError),
-    /// Another controller took the lead.
-    #[error("lead: another controller has taken the lead")]
-    NotLeader,
 }
 
 impl Planner {
-    /// No pass yet. `written` is the revision at which the lead was taken.
+    /// No pass yet.
     pub fn new(parts: Parts) -> Planner {
         let (clock, tasks) = (parts.clock.clone(), parts.tasks.clone());
         Planner {
             retention: Retention::new(parts.images.clone(), clock, tasks),
             started: parts.clock.monotonic(),
-            written: parts.applier.leader.revision(),
+            written: 0,
+            leading: None,
             tracker: Tracker::default(),
             events: Events::since(Time(parts.clock.now_ms())),
             funerals: Funerals::default(),
@@ -136,21 +137,24 @@ impl Planner {
         }
         let now = Time(self.parts.clock.now_ms());
         let heard = self.parts.heard.changes();
+        self.follow_the_lead(now);
         let (snapshot, seen) = self.observe(now);
-        if seen.epoch_revision != self.parts.applier.leader.revision() {
-            return Err(PassError::NotLeader);
-        }
-        for (app, said) in self.events.news(&snapshot) {
-            self.parts.logs.say(&app, said);
-        }
         let is_warm = self.is_warm(&snapshot);
         let plan = if is_warm { self.plan(&snapshot, now) } else { Plan::default() };
         let is_busy = !is_warm || is_busy(&snapshot, &plan);
         self.parts.view.send_replace(View {
             snapshot: snapshot.clone(),
             waiting: Arc::new(plan.waiting),
+            epoch: self.leading,
             is_warm,
         });
+        if self.leading.is_none() {
+            self.last = Some(Last { seen, heard, at: self.parts.clock.monotonic(), is_busy });
+            return Ok(());
+        }
+        for (app, said) in self.events.news(&snapshot) {
+            self.parts.logs.say(&app, said);
+        }
         // Remembered before the writes: what fails is tried again.
         self.last = Some(Last { seen, heard, at: self.parts.clock.monotonic(), is_busy: true });
         self.apply(&plan.actions, &snapshot).await?;
@@ -167,25 +171,55 @@ impl Planner {
         self.last.as_ref().is_none_or(|last| {
             last.is_busy
                 || last.heard != self.parts.heard.changes()
-                || last.seen != self.parts.observer.seen()
+                || !last.seen.is_same_world(&self.parts.observer.seen())
+                || self.leading != self.lead()
                 || self.parts.clock.since(last.at) >= IDLE_PERIOD
         })
     }
 
+    /// The epoch of our lead, if we lead and the image of the store shows it.
+    fn lead(&self) -> Option<u64> {
+        let leader = &self.parts.applier.leader;
+        let is_seen = self.parts.observer.seen().epoch_revision == leader.revision();
+        (leader.is_leading() && is_seen).then(|| leader.revision())
+    }
+
+    /// What belongs to a lead begins with it and ends with it.
+    fn follow_the_lead(&mut self, now: Time) {
+        let lead = self.lead();
+        let before = std::mem::replace(&mut self.leading, lead);
+        if let (Some(before), Some(lead)) = (before, lead) {
+            if before != lead && self.tracker.is_started() {
+                self.parts.tables.publish(lead, self.tracker.version(), self.tracker.routes());
+            }
+            return;
+        }
+        if before == lead {
+            return;
+        }
+        self.tracker = Tracker::default();
+        self.events = Events::since(now);
+        if lead.is_none() {
+            self.parts.tables.withdraw();
+        }
+    }
+
     /// The world, with the route table brought up to it.
     fn observe(&mut self, now: Time) -> (Arc<Snapshot>, Seen) {
-        let Planner { parts, tracker, started, .. } = self;
+        let Planner { parts, tracker, started, leading, .. } = self;
         let is_graced = parts.clock.since(*started) >= START_GRACE;
         let mut is_new = false;
         let observed = parts.observer.snapshot(|world| {
-            parts.heard.complete(world);
-            if tracker.is_started() || may_route(world, is_graced) {
+            parts.heard.complete(world, leading.unwrap_or_default(), now);
+            if leading.is_some() && (tracker.is_started() || may_route(world, is_graced)) {
                 is_new = tracker.follow(routes(world, &parts.domain), now);
             }
             tracker.complete(world);
         });
-        if is_new {
-            parts.tables.publish(tracker.version(), tracker.routes());
+        if let Some(epoch) = leading
+            && is_new
+        {
+            parts.tables.publish(*epoch, tracker.version(), tracker.routes());
         }
         observed
     }
@@ -195,13 +229,15 @@ impl Planner {
         is_graced || (!snapshot.nodes.is_empty() && silent_nodes(snapshot).is_empty())
     }
 
-    /// A plan that touches nothing on nodes that were not heard since the start: their units may be well.
+    /// A plan that touches nothing on nodes of which it is not known how they are: their units may be well.
     fn plan(&self, snapshot: &Snapshot, now: Time) -> Plan {
         let mut plan = plan(snapshot, &self.parts.rules, now, &mut RandomIds);
-        let silent = silent_nodes(snapshot);
         plan.actions.retain(|action| match action {
-            Action::MoveUnit(unit) | Action::ForgetUnit(unit) => !silent.contains(&unit.value.node),
-            Action::StartUnit(_)
+            Action::MoveUnit(unit) | Action::ForgetUnit(unit) => {
+                standing(snapshot, &unit.value.node, now) != Standing::Suspect
+            }
+            Action::KnowNode { .. }
+            | Action::StartUnit(_)
             | Action::EndDeploy { .. }
             | Action::Settle(_)
             | Action::ForgetApp(_) => true,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use model::account::{SshKey, Token, User};
 use model::app::App;
 use model::name::{AppName, Hostname, ReleaseNumber, UnitId, Username};
+use model::node::NodeSpec;
 use model::release::Release;
 use model::route::{Certificate, Domain};
 use model::snapshot::Versioned;
@@ -43,6 +44,7 @@ macro_rules! document {
 document!(App, "apps/", |app| app.name);
 document!(Release, "releases/", |release| format!("{}/{:08}", release.app, release.number.0));
 document!(Unit, "units/", |unit| unit.id);
+document!(NodeSpec, "nodes/", |node| node.name);
 document!(Domain, "domains/", |domain| domain.host);
 document!(Certificate, "certs/", |certificate| certificate.name);
 document!(User, "users/", |user| user.name);
@@ -229,6 +231,12 @@ impl Write {
     pub fn create<T: Document>(mut self, document: &T) -> Write {
         let key = document.key();
         self.txn = self.txn.absent(key.clone()).put(key, encode(document));
+        self
+    }
+
+    /// Makes a document, or replaces whatever was there.
+    pub fn put<T: Document>(mut self, document: &T) -> Write {
+        self.txn = self.txn.put(document.key(), encode(document));
         self
     }
 

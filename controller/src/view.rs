@@ -14,6 +14,8 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// What cannot be done now, and why.
     pub waiting: Arc<Vec<Waiting>>,
+    /// The epoch of this controller's lead; none while another leads.
+    pub epoch: Option<u64>,
     /// False until the store was read and the start grace has passed or all nodes were heard.
     pub is_warm: bool,
 }

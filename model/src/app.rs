@@ -37,6 +37,9 @@ pub struct App {
     pub generation: u64,
     /// How far the units have followed.
     pub settled: Settled,
+    /// What goes first when there is not room for all.
+    #[serde(default)]
+    pub class: Class,
     /// Set by `apps:destroy`: units stop, then the app and all it owns are deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destroyed: Option<Time>,
@@ -62,6 +65,27 @@ pub struct Scale {
     pub epoch: u64,
     /// When the count, stop or epoch last changed; deadlines count from here.
     pub changed: Time,
+    /// Labels a node must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Never two of one ordinal at a time: the old one is gone, or known to have ended itself, before the new one starts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
+}
+
+/// What goes first when there is not room for all; a later one may take an earlier one's room.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// May be gone for a while.
+    Preview,
+    /// What an app is unless its owner says otherwise.
+    #[default]
+    Standard,
+    /// Takes the room of all others when it must.
+    Production,
 }
 
 impl Scale {
@@ -114,6 +138,7 @@ impl App {
             formation: BTreeMap::new(),
             generation: 0,
             settled: Settled::default(),
+            class: Class::default(),
             destroyed: None,
         }
     }

@@ -17,3 +17,4 @@ pub mod route;
 
 pub mod account;
 pub mod snapshot;
+pub mod standing;

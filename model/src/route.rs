@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::{AppName, Hostname, UnitId};
+use crate::name::{AppName, Hostname, NodeName, UnitId};
 use crate::time::Time;
 
 /// A host name bound to an app by its owner.
@@ -47,6 +47,9 @@ impl Certificate {
 /// What every router serves from. Contains private keys: kept in memory and in 0600 files only.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTable {
+    /// The lead of the controller that made it; tables of an earlier lead are never applied after those of a later one.
+    #[serde(default)]
+    pub epoch: u64,
     /// Grows with every change; routers acknowledge it.
     pub version: u64,
     /// One row per app that is reachable.
@@ -73,6 +76,18 @@ pub struct AppRoute {
 pub struct Endpoint {
     /// Which unit.
     pub unit: UnitId,
+    /// `host:port`, reached from its own node.
+    pub address: String,
+    /// Its node and `host:port` there, for routers of other nodes; none where there is one node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Published>,
+}
+
+/// Where other nodes reach a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The unit's node.
+    pub node: NodeName,
     /// `host:port`.
     pub address: String,
 }
@@ -91,6 +106,9 @@ pub struct RouteCertificate {
 /// What a router last said of itself. Never stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouterStatus {
+    /// The lead that table is from.
+    #[serde(default)]
+    pub epoch: u64,
     /// The table version it serves from.
     pub version: u64,
     /// Requests still in flight to units that have left its table.

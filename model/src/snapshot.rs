@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::app::App;
 use crate::name::{AppName, Hostname, NodeName, ReleaseNumber, UnitId};
-use crate::node::Node;
+use crate::node::{Node, NodeSpec};
 use crate::release::Release;
 use crate::route::{Certificate, Domain, ROUTER_LOST_AFTER_MS, RouterStatus};
 use crate::time::Time;
@@ -23,8 +23,12 @@ pub struct Snapshot {
     pub domains: BTreeMap<Hostname, Versioned<Domain>>,
     /// Certificates by name.
     pub certificates: BTreeMap<String, Versioned<Certificate>>,
+    /// What is known of nodes, by name, with the revision of their document.
+    pub specs: BTreeMap<NodeName, Versioned<NodeSpec>>,
     /// Nodes, as last heard.
     pub nodes: BTreeMap<NodeName, Node>,
+    /// Since when nodes are listened to.
+    pub listening_since: Time,
     /// Units, as last heard from their agents.
     pub statuses: BTreeMap<UnitId, UnitStatus>,
     /// Routers by node, as last heard.

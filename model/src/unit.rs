@@ -29,6 +29,9 @@ pub struct Unit {
     pub node: NodeName,
     /// Memory reserved on that node.
     pub memory_bytes: u64,
+    /// Whether it may never run twice: its agent ends it when no controller is heard.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
     /// When it was made.
     pub created: Time,
     /// What shall become of it.
@@ -68,8 +71,11 @@ pub enum Desired {
 pub struct UnitStatus {
     /// Where it stands.
     pub phase: Phase,
-    /// `host:port` where it serves; none before it started.
+    /// `host:port` where it serves, as its own node reaches it; none before it started.
     pub address: Option<String>,
+    /// `host:port` at which other nodes reach it; none where there is one node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<String>,
     /// How often it was started again after ending or failing its check.
     pub restarts: u32,
     /// When the phase was entered.

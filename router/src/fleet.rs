@@ -53,7 +53,8 @@ type Units = HashMap<(UnitId, String), Arc<Unit>>;
 
 #[derive(Debug, Default)]
 struct Registry {
-    version: Option<u64>,
+    /// Epoch and version.
+    table: Option<(u64, u64)>,
     current: Units,
     /// Units that left and may still have requests in flight.
     left: Vec<Arc<Unit>>,
@@ -100,7 +101,7 @@ impl Fleet {
                 registry.left.push(unit);
             }
         }
-        registry.version = Some(table.version);
+        registry.table = Some((table.epoch, table.version));
     }
 
     fn enter(&self, registry: &mut Registry, endpoint: &Endpoint) -> Arc<Unit> {
@@ -180,13 +181,13 @@ impl Fleet {
                 *draining.entry(unit.id.clone()).or_default() += unit.in_flight();
             }
         }
-        let version = registry.version?;
-        Some(RouterStatus { version, draining, heard: Time::default() })
+        let (epoch, version) = registry.table?;
+        Some(RouterStatus { epoch, version, draining, heard: Time::default() })
     }
 
     /// The version in force.
     pub fn version(&self) -> Option<u64> {
-        self.lock().version
+        self.lock().table.map(|(_, version)| version)
     }
 
     /// Every unit of the table in force.

@@ -132,7 +132,11 @@ mod tests {
     use super::*;
 
     fn unit() -> Arc<Unit> {
-        let endpoint = Endpoint { unit: "u1".parse().unwrap(), address: "127.0.0.1:1".to_owned() };
+        let endpoint = Endpoint {
+            published: None,
+            unit: "u1".parse().unwrap(),
+            address: "127.0.0.1:1".to_owned(),
+        };
         Arc::new(Unit::new(&endpoint, Signals::default()))
     }
 

@@ -56,15 +56,16 @@ fn plans_import_only_the_model() {
 
 #[test]
 fn arrows_point_one_way() {
-    let allowed: [(&str, &[&str]); 10] = [
+    let allowed: [(&str, &[&str]); 11] = [
         ("model", &[]),
         ("store", &[]),
         ("service", &[]),
         ("proto", &["model"]),
-        ("agent", &["model", "proto", "service"]),
-        ("builder", &["model", "proto", "service"]),
-        ("registry-proxy", &["model", "proto", "service"]),
-        ("router", &["model", "proto", "service"]),
+        ("link", &["model", "proto", "service"]),
+        ("agent", &["model", "proto", "service", "link"]),
+        ("builder", &["model", "proto", "service", "link"]),
+        ("registry-proxy", &["model", "proto", "service", "link"]),
+        ("router", &["model", "proto", "service", "link"]),
         ("logger", &["model", "proto", "service"]),
         ("cli", &["model", "proto", "service"]),
     ];

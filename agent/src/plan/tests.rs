@@ -14,6 +14,7 @@ const MIB: u64 = 1 << 20;
 fn order(id: &str, desired: Desired) -> Order {
     Order {
         unit: Unit {
+            exclusive: false,
             id: id.parse().unwrap(),
             app: "shop".parse().unwrap(),
             process: "web".parse().unwrap(),

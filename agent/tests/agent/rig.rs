@@ -11,6 +11,7 @@ use std::{
 use agent::Config;
 use model::{
     name::{ReleaseNumber, UnitId},
+    node::Addresses,
     release::{Check, Probe},
     time::Time,
     unit::{Desired, Phase, Unit, UnitKind, UnitStatus},
@@ -113,7 +114,7 @@ impl Gateway for FakeGateway {
             }
         }
         self.report.send_replace(Some(report));
-        Ok(Response::new(ReportAnswer {}))
+        Ok(Response::new(ReportAnswer { leads: false }))
     }
 }
 
@@ -290,7 +291,12 @@ impl Rig {
             node: self.node.parse().unwrap(),
             gateway: self.gateway_address.to_string(),
             logger: self.logger_address.to_string(),
-            address: self.agent.to_string(),
+            addresses: Addresses {
+                agent: self.agent.to_string(),
+                logger: String::new(),
+                registry: String::new(),
+                gateway: None,
+            },
             listen: self.agent,
             admin: "127.0.0.1:0".parse().unwrap(),
             folder: self.folder.path().join("agent"),
@@ -332,6 +338,7 @@ impl Rig {
     /// A unit of this node that runs a shell line.
     pub fn unit(&self, id: &str, line: &str) -> Assignment {
         let unit = Unit {
+            exclusive: false,
             id: format!("{}-{id}", self.node).parse().unwrap(),
             app: "shop".parse().unwrap(),
             process: "web".parse().unwrap(),
@@ -403,7 +410,7 @@ impl Rig {
 
     pub fn publish_as(&self, version: u64, incarnation: &str) {
         let units = self.units.values().cloned().collect();
-        let set = AssignmentSet { version, incarnation: incarnation.to_owned(), units };
+        let set = AssignmentSet { epoch: 0, version, incarnation: incarnation.to_owned(), units };
         self.gateway.sets.send_replace(Some(set));
     }
 

@@ -98,6 +98,7 @@ impl Node {
 fn order(id: &str, desired: Desired) -> Order {
     Order {
         unit: Unit {
+            exclusive: false,
             id: id.parse().unwrap(),
             app: "shop".parse().unwrap(),
             process: "web".parse().unwrap(),

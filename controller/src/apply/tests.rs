@@ -11,6 +11,7 @@ use model::unit::{Desired, Unit, UnitKind};
 use store::MemoryStore;
 
 use super::*;
+use crate::leader::Signs;
 use crate::observe::Observer;
 use crate::records::{domain_key, unit_key};
 
@@ -26,7 +27,8 @@ impl World {
         let records = Records::new(Arc::new(MemoryStore::new()));
         let app = App::new("shop".parse().unwrap(), "olga".parse().unwrap(), Time(0));
         records.commit(Write::new().create(&app)).await.unwrap();
-        let leader = Leader::take(records.clone(), "n1").await.unwrap();
+        let leader = Leader::new(records.clone(), "n1");
+        leader.take(Signs::default()).await.unwrap();
         let applier = Applier { records: records.clone(), leader };
         World { records, applier, name: app.name }
     }
@@ -47,6 +49,7 @@ impl World {
 
 fn unit(id: &str) -> Unit {
     Unit {
+        exclusive: false,
         id: id.parse().unwrap(),
         app: "shop".parse().unwrap(),
         process: ProcessType::web(),
@@ -121,7 +124,8 @@ async fn one_lost_race_does_not_hold_up_the_other_units() {
 async fn nothing_is_written_after_the_lead_is_lost() {
     let world = World::new().await;
     let snapshot = world.snapshot().await;
-    let rival = Leader::take(world.records.clone(), "n2").await.unwrap();
+    let rival = Leader::new(world.records.clone(), "n2");
+    rival.take(rival.signs().await.unwrap()).await.unwrap();
     let applied = world.apply(&[Action::StartUnit(unit("u1"))], &snapshot).await;
     assert_eq!((applied.done, applied.stale), (0, 1));
     let app = &snapshot.apps[&world.name];

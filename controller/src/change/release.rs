@@ -20,7 +20,14 @@ pub fn deploy(asked: Asked<'_>, build: Build) -> Decision {
     };
     let mut next = asked.make(Content { build: Some(build), ..asked.content(summary) });
     if next.app.formation.is_empty() && has_web {
-        let scale = Scale { count: 1, stopped: false, epoch: 0, changed: asked.now };
+        let scale = Scale {
+            exclusive: false,
+            tags: std::collections::BTreeMap::new(),
+            count: 1,
+            stopped: false,
+            epoch: 0,
+            changed: asked.now,
+        };
         next.app.formation.insert(ProcessType::web(), scale);
     }
     Ok(Some(next))

@@ -64,6 +64,7 @@ impl Nodes {
             clock: self.clock.clone(),
             incarnation: self.incarnation.clone(),
             versions: self.versions.clone(),
+            epoch: None,
         };
         stream::unfold(orders, |mut orders| async {
             let set = orders.next().await?;
@@ -77,6 +78,11 @@ impl Nodes {
             serde_json::from_str(&report.node_json).map_err(|error| malformed("node", error))?;
         if node.name.as_str() != peer.node {
             let refusal = format!("{peer} may not speak for node `{}`", node.name);
+            return Err(Status::permission_denied(refusal));
+        }
+        let specs = &self.view.borrow().snapshot.specs;
+        if specs.get(&node.name).is_some_and(|spec| !spec.value.is_member()) {
+            let refusal = format!("node `{}` was removed from the cluster", node.name);
             return Err(Status::permission_denied(refusal));
         }
         let node = Node { heard: Time(self.clock.now_ms()), ..node };
@@ -105,20 +111,34 @@ struct Orders {
     clock: Clock,
     incarnation: String,
     versions: Versions,
+    /// The lead of the last set.
+    epoch: Option<u64>,
 }
 
 impl Orders {
-    /// The next set that differs from the last; none when there will be no more.
+    /// The next set that differs from the last or is the first of a lead; none when there will be no more.
     async fn next(&mut self) -> Option<wire::AssignmentSet> {
         loop {
             self.view.changed().await.ok()?;
-            let snapshot = self.view.borrow_and_update().snapshot.clone();
+            let (snapshot, epoch) = {
+                let view = self.view.borrow_and_update();
+                (view.snapshot.clone(), view.epoch)
+            };
+            let Some(leading) = epoch else { continue };
+            if self.epoch.replace(leading) != epoch {
+                self.slice.forget();
+            }
             match self.slice.follow(&snapshot) {
                 Ok(None) => {}
                 Ok(Some(units)) => {
                     let version = self.versions.next(self.clock.now_ms());
                     let incarnation = self.incarnation.clone();
-                    return Some(wire::AssignmentSet { version, incarnation, units });
+                    return Some(wire::AssignmentSet {
+                        version,
+                        incarnation,
+                        units,
+                        epoch: leading,
+                    });
                 }
                 // The agent keeps the orders it has.
                 Err(error) => {

@@ -32,11 +32,16 @@ impl Tables {
         Tables { seal, latest: watch::Sender::new(None) }
     }
 
+    /// The tables of a lead that has ended are nobody's orders.
+    pub fn withdraw(&self) {
+        self.latest.send_if_modified(|latest| latest.take().is_some());
+    }
+
     /// Sends a table to all routers. A certificate whose key does not open is left out and told.
-    pub fn publish(&self, version: u64, routes: &Routes) {
+    pub fn publish(&self, epoch: u64, version: u64, routes: &Routes) {
         let certificates = routes.certificates.iter().filter_map(|sealed| self.open(sealed));
-        let table =
-            RouteTable { version, apps: routes.apps.clone(), certificates: certificates.collect() };
+        let (apps, certificates) = (routes.apps.clone(), certificates.collect());
+        let table = RouteTable { epoch, version, apps, certificates };
         let json = serde_json::to_string(&table).expect("a table holds text and numbers only");
         tracing::debug!(version, apps = table.apps.len(), "new route table");
         self.latest.send_replace(Some(json.into()));

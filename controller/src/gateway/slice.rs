@@ -21,6 +21,7 @@ pub struct Slice {
     seal: Arc<Seal>,
     /// None: nothing was made yet.
     last: Option<BTreeMap<UnitId, Made>>,
+    is_told: bool,
 }
 
 /// A unit's assignment, and the revision of the unit it was made from.
@@ -54,12 +55,17 @@ pub enum SliceError {
 impl Slice {
     /// Of a node, not made yet.
     pub fn new(node: NodeName, seal: Arc<Seal>) -> Slice {
-        Slice { node, seal, last: None }
+        Slice { node, seal, last: None, is_told: false }
     }
 
     /// Whose.
     pub fn node(&self) -> &NodeName {
         &self.node
+    }
+
+    /// The next one is told even if it does not differ.
+    pub fn forget(&mut self) {
+        self.is_told = false;
     }
 
     /// The slice, if it differs from the last one.
@@ -68,7 +74,7 @@ impl Slice {
     /// error for the whole slice, because a slice without it would stop it.
     pub fn follow(&mut self, snapshot: &Snapshot) -> Result<Option<Vec<Assignment>>, SliceError> {
         let here = || snapshot.units.iter().filter(|(_, unit)| unit.value.node == self.node);
-        if let Some(last) = &self.last
+        if let Some(last) = self.last.as_ref().filter(|_| self.is_told)
             && here().count() == last.len()
             && here()
                 .all(|(id, unit)| last.get(id).is_some_and(|made| made.revision == unit.revision))
@@ -80,7 +86,7 @@ impl Slice {
             made.insert(id.clone(), self.make(unit, snapshot)?);
         }
         let units = made.values().map(|made: &Made| made.assignment.clone()).collect();
-        self.last = Some(made);
+        (self.last, self.is_told) = (Some(made), true);
         Ok(Some(units))
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::name::{AppName, NodeName, ProcessType};
+use model::node::Duty;
 use model::snapshot::Snapshot;
 use model::time::Time;
 
@@ -31,7 +32,8 @@ impl Room {
     pub fn of(snapshot: &Snapshot, now: Time) -> Room {
         let mut room = Room { nodes: BTreeMap::new(), silent: 0 };
         for node in snapshot.nodes.values() {
-            if node.is_placeable(now) {
+            let spec = snapshot.specs.get(&node.name).map(|spec| spec.value.duty);
+            if node.is_placeable(now) && spec.is_none_or(|duty| duty == Duty::Open) {
                 let here = NodeRoom { free_bytes: node.memory_bytes, of_type: BTreeMap::new() };
                 room.nodes.insert(node.name.clone(), here);
             } else {

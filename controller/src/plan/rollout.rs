@@ -168,6 +168,7 @@ impl<'a> Pass<'a> {
                     node,
                     memory_bytes,
                     created: self.now,
+                    exclusive: false,
                     desired: Desired::Run,
                 }));
                 true
@@ -197,6 +198,9 @@ impl<'a> Pass<'a> {
         let (given_up, mut old): (Vec<_>, Vec<_>) =
             view.old.iter().copied().partition(|unit| is_given_up(unit));
         for unit in given_up {
+            self.let_go(unit);
+        }
+        for unit in view.lost.iter().filter(|_| all_serving) {
             self.let_go(unit);
         }
         let spare = if all_serving {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::name::{AppName, Hostname, UnitId};
 use model::release::Sealed;
-use model::route::{AppRoute, Endpoint};
+use model::route::{AppRoute, Endpoint, Published};
 use model::snapshot::Snapshot;
 use model::time::Time;
 use model::unit::{Phase, Unit, UnitKind};
@@ -42,7 +42,10 @@ pub fn routes(snapshot: &Snapshot, domain: &str) -> Routes {
     let mut units: BTreeMap<&AppName, Vec<(u32, Endpoint)>> = BTreeMap::new();
     for unit in snapshot.units.values().map(|unit| &unit.value) {
         if let Some(address) = routed_address(snapshot, unit) {
-            let endpoint = Endpoint { unit: unit.id.clone(), address };
+            let published = snapshot.statuses.get(&unit.id).and_then(|it| it.published.clone());
+            let node = unit.node.clone();
+            let published = published.map(|address| Published { node, address });
+            let endpoint = Endpoint { unit: unit.id.clone(), address, published };
             units.entry(&unit.app).or_default().push((unit.ordinal, endpoint));
         }
     }

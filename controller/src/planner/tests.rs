@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use model::app::Scale;
 use model::name::{ProcessType, ReleaseNumber};
-use model::node::Node;
+use model::node::{Addresses, Node, Sight};
 use model::release::{Build, Release, ReleaseState};
 use model::unit::{Desired, Phase, Unit, UnitKind, UnitStatus};
 use service::{Authority, Identity, ManualClock, Stop, Subject};
 use store::MemoryStore;
 
 use super::*;
-use crate::leader::Leader;
+use crate::leader::{Leader, Signs};
 use crate::records::{Records, Write};
 use crate::seal::Seal;
 
@@ -25,6 +25,8 @@ struct World {
     clock: ManualClock,
     view: watch::Receiver<View>,
     stop: Stop,
+    /// What every node that is heard sees of another.
+    sees: Option<(NodeName, Sight)>,
     _folder: tempfile::TempDir,
 }
 
@@ -65,6 +67,7 @@ fn release() -> Release {
 /// A unit of an older restart, which is to go when the others are ready.
 fn old_unit(node: &str) -> Unit {
     Unit {
+        exclusive: false,
         id: format!("old-{node}").parse().unwrap(),
         app: "shop".parse().unwrap(),
         process: "gone".parse::<ProcessType>().unwrap(),
@@ -88,7 +91,8 @@ impl World {
             write = write.create(unit);
         }
         records.commit(write).await.unwrap();
-        let leader = Leader::take(records.clone(), "n1").await.unwrap();
+        let leader = Leader::new(records.clone(), "n1");
+        leader.take(Signs::default()).await.unwrap();
         let observer = Arc::new(Observer::start(records.clone()).await.unwrap());
         let (clock, stop) = (ManualClock::new(START_MS), Stop::new());
         let tasks = Tasks::new(stop.clone());
@@ -98,7 +102,7 @@ impl World {
         authority.issue(&subject, 1).unwrap().write(&own, authority.ca_pem()).unwrap();
         let identity = Identity::load(&own).unwrap();
         let (sender, view) = watch::channel(View::default());
-        let heard = Heard::default();
+        let heard = Heard::since(Time(START_MS));
         let planner = Planner::new(Parts {
             observer: observer.clone(),
             heard: heard.clone(),
@@ -113,7 +117,7 @@ impl World {
             tasks,
             wake: Wake::new(),
         });
-        World { records, observer, heard, planner, clock, view, stop, _folder: folder }
+        World { records, observer, heard, planner, clock, view, stop, sees: None, _folder: folder }
     }
 
     fn follow(&self) {
@@ -122,13 +126,20 @@ impl World {
 
     /// A node says that all its units are in a phase.
     async fn hear(&self, node: &str, phase: Phase) {
-        let status =
-            UnitStatus { phase, address: None, restarts: 0, since: Time(0), trouble: None };
+        let status = UnitStatus {
+            published: None,
+            phase,
+            address: None,
+            restarts: 0,
+            since: Time(0),
+            trouble: None,
+        };
         let units = self.units().await.into_iter().filter(|unit| unit.node.as_str() == node);
         let statuses = units.map(|unit| (unit.id, status.clone())).collect();
         let node = Node {
+            sights: self.sees.clone().into_iter().collect(),
             name: node.parse().unwrap(),
-            agent: String::new(),
+            addresses: Addresses::default(),
             memory_bytes: 100,
             cpu_millis: 1000,
             disk_free_bytes: 0,
@@ -223,10 +234,11 @@ async fn nothing_is_planned_before_the_nodes_of_units_are_heard_or_the_grace_has
 }
 
 #[tokio::test]
-async fn units_on_a_node_that_was_not_heard_are_left_alone() {
+async fn units_on_a_silent_node_are_left_alone_as_long_as_a_peer_sees_it() {
     let mut world = World::new(&[old_unit("n1"), old_unit("n2")]).await;
     world.follow();
     world.clock.advance(START_GRACE);
+    world.sees = Some(("n2".parse().unwrap(), Sight::Reached));
     for _ in 0..3 {
         world.hear("n1", Phase::Ready).await;
         world.planner.pass().await.unwrap();
@@ -236,7 +248,8 @@ async fn units_on_a_node_that_was_not_heard_are_left_alone() {
     };
     assert!(!wanted(&world, "old-n1").await);
     assert!(wanted(&world, "old-n2").await);
-    world.hear("n2", Phase::Ready).await;
+    world.sees = None;
+    world.hear("n1", Phase::Ready).await;
     world.planner.pass().await.unwrap();
     assert!(!wanted(&world, "old-n2").await);
 }
@@ -245,10 +258,11 @@ async fn units_on_a_node_that_was_not_heard_are_left_alone() {
 async fn a_controller_that_lost_the_lead_plans_no_more() {
     let mut world = World::new(&[]).await;
     world.follow();
-    let rival = Leader::take(world.records.clone(), "n2").await.unwrap();
+    let rival = Leader::new(world.records.clone(), "n2");
+    rival.take(rival.signs().await.unwrap()).await.unwrap();
     world.observer.caught_up(rival.revision()).await.unwrap();
     world.hear("n1", Phase::Ready).await;
-    let refused = world.planner.pass().await;
-    assert!(matches!(refused, Err(PassError::NotLeader)), "{refused:?}");
+    world.planner.pass().await.unwrap();
+    assert_eq!(world.view.borrow().epoch, None);
     assert!(world.units().await.is_empty());
 }

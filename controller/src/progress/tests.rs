@@ -22,6 +22,7 @@ fn deploying() -> App {
 
 fn unit(id: &str, release: u32, created: u64, desired: Desired) -> Unit {
     Unit {
+        exclusive: false,
         id: id.parse().unwrap(),
         app: "shop".parse().unwrap(),
         process: ProcessType::web(),
@@ -43,7 +44,7 @@ fn status(phase: Phase) -> UnitStatus {
         at: Time(120),
         last_lines: vec!["boom".to_owned()],
     });
-    UnitStatus { phase, address: None, restarts: 0, since: Time(120), trouble }
+    UnitStatus { published: None, phase, address: None, restarts: 0, since: Time(120), trouble }
 }
 
 fn view(app: &App, units: &[(Unit, Phase)]) -> View {
@@ -53,7 +54,7 @@ fn view(app: &App, units: &[(Unit, Phase)]) -> View {
         snapshot.units.insert(unit.id.clone(), Versioned { value: unit.clone(), revision: 1 });
         snapshot.statuses.insert(unit.id.clone(), status(*phase));
     }
-    View { snapshot: Arc::new(snapshot), waiting: Arc::default(), is_warm: true }
+    View { epoch: Some(1), snapshot: Arc::new(snapshot), waiting: Arc::default(), is_warm: true }
 }
 
 #[test]

@@ -225,8 +225,12 @@ impl Platform {
             .into_iter()
             .map(|release| ((release.value.app.clone(), release.value.number), release))
             .collect();
-        let mut view =
-            View { snapshot: Arc::new(snapshot), waiting: Arc::default(), is_warm: true };
+        let mut view = View {
+            epoch: Some(1),
+            snapshot: Arc::new(snapshot),
+            waiting: Arc::default(),
+            is_warm: true,
+        };
         edit(&mut view);
         self.view.send_replace(view);
     }

@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::BodyExt;
 use model::app::Outcome;
-use model::node::Node;
+use model::node::{Addresses, Node};
 use model::snapshot::Versioned;
 use model::time::Time;
 use model::unit::{Desired, Phase, Unit, UnitKind, UnitStatus};
@@ -73,6 +73,7 @@ impl Events {
 /// The first web unit of a release, seen in a phase.
 async fn show_unit(platform: &Platform, release: u32, phase: Phase) {
     let unit = Unit {
+        exclusive: false,
         id: format!("shop-web-{release}").parse().unwrap(),
         app: "shop".parse().unwrap(),
         process: "web".parse().unwrap(),
@@ -85,8 +86,14 @@ async fn show_unit(platform: &Platform, release: u32, phase: Phase) {
         created: Time(START_MS),
         desired: Desired::Run,
     };
-    let status =
-        UnitStatus { phase, address: None, restarts: 0, since: Time(START_MS), trouble: None };
+    let status = UnitStatus {
+        published: None,
+        phase,
+        address: None,
+        restarts: 0,
+        since: Time(START_MS),
+        trouble: None,
+    };
     platform
         .edit_view(|view| {
             let snapshot = Arc::make_mut(&mut view.snapshot);
@@ -365,7 +372,8 @@ async fn with_agent() -> (Platform, FakeAgent, String) {
 async fn show_node(platform: &Platform, address: &str, memory_bytes: u64) {
     let node = Node {
         name: "node1".parse().unwrap(),
-        agent: address.to_owned(),
+        addresses: Addresses { agent: address.to_owned(), ..Addresses::default() },
+        sights: std::collections::BTreeMap::new(),
         memory_bytes,
         cpu_millis: 1000,
         disk_free_bytes: 1,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use model::node::Node;
+use model::node::{Addresses, Node};
 use model::route::{RouteTable, RouterStatus};
 use model::time::Time;
 use model::unit::{Desired, Phase, Unit, UnitStatus};
@@ -51,7 +51,8 @@ impl Drop for Router {
 pub fn node(name: &str) -> Node {
     Node {
         name: name.parse().unwrap(),
-        agent: "127.0.0.1:7401".to_owned(),
+        addresses: Addresses { agent: "127.0.0.1:7401".to_owned(), ..Addresses::default() },
+        sights: BTreeMap::new(),
         memory_bytes: 4096 * MIB,
         cpu_millis: 2000,
         disk_free_bytes: 0,
@@ -110,7 +111,14 @@ pub fn report(name: &str, units: &[Unit], phase: Phase) -> NodeReport {
     let status = |unit: &Unit| {
         let phase = if matches!(unit.desired, Desired::Stop { .. }) { Phase::Gone } else { phase };
         let address = Some(format!("{}:5000", unit.id));
-        let status = UnitStatus { phase, address, restarts: 0, since: Time(0), trouble: None };
+        let status = UnitStatus {
+            published: None,
+            phase,
+            address,
+            restarts: 0,
+            since: Time(0),
+            trouble: None,
+        };
         (unit.id.to_string(), serde_json::to_string(&status).unwrap())
     };
     NodeReport {
@@ -129,20 +137,21 @@ impl Router {
         tokio::spawn(async move {
             let request = RoutesRequest { node: name.clone() };
             let mut stream = client.routes(request).await.unwrap().into_inner();
-            let mut version = 0;
+            let (mut epoch, mut version) = (0, 0);
             while !stop.is_set() {
                 tokio::select! {
                     table = stream.message() => match table {
                         Ok(Some(table)) => {
                             let table: RouteTable = serde_json::from_str(&table.table_json).unwrap();
-                            version = table.version;
+                            (epoch, version) = (table.epoch, table.version);
                             tables.lock().unwrap().push(table);
                         }
                         Ok(None) | Err(_) => return,
                     },
                     () = tokio::time::sleep(BEAT) => {}
                 }
-                let status = RouterStatus { version, draining: BTreeMap::new(), heard: Time(0) };
+                let status =
+                    RouterStatus { epoch, version, draining: BTreeMap::new(), heard: Time(0) };
                 let status_json = serde_json::to_string(&status).unwrap();
                 let report = RouterReport { node: name.clone(), status_json };
                 if version > 0 && client.report_router(report).await.is_err() {

@@ -10,6 +10,7 @@ fn fleet() -> Fleet {
 
 fn table(version: u64, units: &[(&str, &str)]) -> RouteTable {
     let endpoint = |(unit, address): &(&str, &str)| Endpoint {
+        published: None,
         unit: unit.parse().unwrap(),
         address: (*address).to_owned(),
     };
@@ -19,7 +20,7 @@ fn table(version: u64, units: &[(&str, &str)]) -> RouteTable {
         maintenance: false,
         units: units.iter().map(endpoint).collect(),
     };
-    RouteTable { version, apps: vec![row], certificates: Vec::new() }
+    RouteTable { epoch: 0, version, apps: vec![row], certificates: Vec::new() }
 }
 
 const HOST: &str = "shop.apps.localhost";

@@ -96,6 +96,6 @@ impl Gateway for Service {
         let report = request.into_inner();
         assert_eq!(report.node, "n1");
         self.reports.lock().unwrap().push(serde_json::from_str(&report.status_json).unwrap());
-        Ok(Response::new(wire::ReportAnswer {}))
+        Ok(Response::new(wire::ReportAnswer { leads: false }))
     }
 }

@@ -109,6 +109,7 @@ pub fn config(folder: &Path, gateway: SocketAddr) -> Config {
 /// A table with one app; unit ids follow the ports.
 pub fn shop(version: u64, units: &[SocketAddr]) -> RouteTable {
     RouteTable {
+        epoch: 0,
         version,
         apps: vec![app("shop", &["shop.apps.localhost"], units)],
         certificates: Vec::new(),
@@ -123,6 +124,7 @@ pub fn app(name: &str, hosts: &[&str], units: &[SocketAddr]) -> AppRoute {
         units: units
             .iter()
             .map(|address| Endpoint {
+                published: None,
                 unit: unit_id(*address).parse().unwrap(),
                 address: address.to_string(),
             })

@@ -19,7 +19,7 @@ async fn host_names_lead_to_their_apps() {
         app("blog", &["blog.apps.localhost"], &[blog.address]),
         app("all", &["*.example.com", "*.apps.localhost"], &[all.address]),
     ];
-    rig.apply(RouteTable { version: 3, apps, certificates: Vec::new() }).await;
+    rig.apply(RouteTable { epoch: 0, version: 3, apps, certificates: Vec::new() }).await;
     for (host, expected) in [
         (SHOP, "shop"),
         ("SHOP.Apps.LocalHost:8080", "shop"),

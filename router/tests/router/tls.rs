@@ -24,6 +24,7 @@ fn der(certificate: &RouteCertificate) -> Vec<u8> {
 
 fn table(version: u64, unit: &Unit, certificates: Vec<RouteCertificate>) -> RouteTable {
     RouteTable {
+        epoch: 0,
         version,
         apps: vec![app("shop", &[SHOP, "www.example.com"], &[unit.address])],
         certificates,

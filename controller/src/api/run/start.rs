@@ -51,7 +51,7 @@ pub(super) async fn prepare(api: &Api, access: &AppAccess, request: RunRequest) 
     let node = choose(&view.snapshot, memory_bytes, Time(api.clock.now_ms()))?;
     Ok(Start {
         node: node.name.to_string(),
-        agent: node.agent.clone(),
+        agent: node.addresses.agent.clone(),
         start: RunStart {
             app: access.name().to_string(),
             name,

@@ -6,6 +6,7 @@ use model::app::{App, Scale};
 use model::name::ProcessType;
 use model::release::Release;
 use model::snapshot::Versioned;
+use model::standing::standing;
 use model::unit::{Phase, Unit, UnitKind, UnitStatus};
 
 use super::Pass;
@@ -21,7 +22,9 @@ pub(super) struct TypeView<'a> {
     pub(super) surplus: Vec<&'a Versioned<Unit>>,
     /// Units of another release or epoch that still want to run.
     pub(super) old: Vec<&'a Versioned<Unit>>,
-    /// Any unit at all, leaving ones included.
+    /// Units whose node is lost. Others take their place; they go when those serve.
+    pub(super) lost: Vec<&'a Versioned<Unit>>,
+    /// Any unit at all, leaving ones included, but for those whose node is lost.
     pub(super) any: usize,
     pub(super) serving: u32,
     pub(super) old_ready: u32,
@@ -66,6 +69,7 @@ impl<'a> Pass<'a> {
             current: BTreeMap::new(),
             surplus: Vec::new(),
             old: Vec::new(),
+            lost: Vec::new(),
             any: 0,
             serving: 0,
             old_ready: 0,
@@ -78,8 +82,13 @@ impl<'a> Pass<'a> {
             if unit.value.process != view.process || unit.value.kind != UnitKind::Service {
                 continue;
             }
-            view.any += 1;
+            let is_lost = standing(self.snapshot, &unit.value.node, self.now).is_lost();
+            view.any += usize::from(!is_lost);
             if !unit.value.is_wanted() {
+                continue;
+            }
+            if is_lost {
+                view.lost.push(unit);
                 continue;
             }
             let is_current =
@@ -87,14 +96,22 @@ impl<'a> Pass<'a> {
             if !is_current {
                 view.old_ready += u32::from(self.is_ready(&unit.value));
                 view.old.push(unit);
-            } else if unit.value.ordinal > wanted || view.current.contains_key(&unit.value.ordinal)
-            {
+            } else if unit.value.ordinal > wanted {
                 view.surplus.push(unit);
+            } else if let Some(first) = view.current.get(&unit.value.ordinal).copied() {
+                // A unit came back from a lost node: the one that serves stays.
+                if self.is_ready(&unit.value) && !self.is_ready(&first.value) {
+                    view.current.insert(unit.value.ordinal, unit);
+                    view.surplus.push(first);
+                } else {
+                    view.surplus.push(unit);
+                }
             } else {
-                view.serving += u32::from(self.is_serving(&unit.value));
                 view.current.insert(unit.value.ordinal, unit);
             }
         }
+        let current = view.current.values();
+        view.serving = current.map(|unit| u32::from(self.is_serving(&unit.value))).sum();
         view
     }
 

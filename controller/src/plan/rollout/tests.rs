@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::app::{Deploy, Scale};
 use model::name::{AppName, ReleaseNumber, UnitId};
-use model::node::Node;
+use model::node::{Addresses, Node};
 use model::release::Build;
 use model::route::RouterStatus;
 use model::unit::{Trouble, UnitStatus};
@@ -57,7 +57,8 @@ impl World {
         let app = App::new(name(), "olga".parse().unwrap(), Time(0));
         let node = Node {
             name: "n1".parse().unwrap(),
-            agent: String::new(),
+            addresses: Addresses::default(),
+            sights: BTreeMap::new(),
             memory_bytes: memory_mib * MIB,
             cpu_millis: 2000,
             disk_free_bytes: 0,
@@ -148,6 +149,10 @@ impl World {
 
     fn apply(&mut self, action: Action) {
         match action {
+            Action::KnowNode { spec, .. } => {
+                let spec = Versioned { value: spec, revision: 1 };
+                self.snapshot.specs.insert(spec.value.name.clone(), spec);
+            }
             Action::StartUnit(unit) => {
                 let was = self
                     .snapshot
@@ -198,6 +203,7 @@ impl World {
                 (_, _, Temper::NeverReady, _) => (Phase::Running, restarts, None),
             };
             let status = UnitStatus {
+                published: None,
                 phase,
                 address: Some("10.0.0.2:5000".to_owned()),
                 restarts,
@@ -214,6 +220,7 @@ impl World {
         let version = snapshot.table_version;
         if self.router_is_live {
             let status = RouterStatus {
+                epoch: 0,
                 version,
                 draining: BTreeMap::new(),
                 heard: self.now.plus_ms(STEP_MS),
@@ -524,7 +531,7 @@ fn a_draining_unit_stops_only_when_no_router_reaches_it() {
     assert!(matches!(unit.value.desired, Desired::Drain { .. }));
     let mut stops_with = |version: u64, in_flight: u32| {
         let draining = BTreeMap::from([(id.clone(), in_flight)]);
-        let status = RouterStatus { version, draining, heard: world.now };
+        let status = RouterStatus { epoch: 0, version, draining, heard: world.now };
         world.snapshot.routers.insert("n1".parse().unwrap(), status);
         !world.plan().actions.is_empty()
     };

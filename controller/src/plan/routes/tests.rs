@@ -26,6 +26,7 @@ impl World {
     fn unit(&mut self, app: &str, process: &str, ordinal: u32, phase: Phase) -> UnitId {
         let id: UnitId = format!("{app}-{process}-{ordinal}").parse().unwrap();
         let unit = Unit {
+            exclusive: false,
             id: id.clone(),
             app: app.parse().unwrap(),
             process: process.parse::<ProcessType>().unwrap(),
@@ -45,7 +46,14 @@ impl World {
 
     fn phase(&mut self, unit: &UnitId, phase: Phase) {
         let address = Some(format!("10.0.0.1:{}", unit.as_str().len()));
-        let status = UnitStatus { phase, address, restarts: 0, since: Time(0), trouble: None };
+        let status = UnitStatus {
+            published: None,
+            phase,
+            address,
+            restarts: 0,
+            since: Time(0),
+            trouble: None,
+        };
         self.0.statuses.insert(unit.clone(), status);
     }
 

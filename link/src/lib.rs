@@ -1,0 +1,162 @@
+//! How every part holds on to the controllers: where their gateways are, which of them answers now, and who else is in
+//! the cluster.
+//!
+//! In come the addresses from the settings and, from any gateway, the list of the cluster's members; out go a channel
+//! that works now ([`Gateways::channel`]), one task per gateway ([`Gateways::with_each`]) and the members. The last list is kept on
+//! disk, so that a part finds the controllers again after a restart, wherever they have moved. It knows nothing of orders
+//! or reports. Read [`Gateways`] first, then `follow`.
+
+mod follow;
+mod members;
+
+pub use members::Members;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::{AbortHandle, abortable};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use service::identity::IdentityError;
+use service::{Identity, Stop, Tasks};
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+/// What a part must say to be linked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Who it is.
+    pub identity: Identity,
+    /// Gateways it was told of, `host:port`.
+    pub gateways: Vec<String>,
+    /// Where the members are kept; exists.
+    pub folder: PathBuf,
+}
+
+/// A cheap handle on the way to the controllers.
+#[derive(Clone)]
+pub struct Gateways(Arc<Shared>);
+
+struct Shared {
+    config: Config,
+    doors: Mutex<BTreeMap<String, Door>>,
+    addresses: watch::Sender<Vec<String>>,
+    members: watch::Sender<Members>,
+}
+
+/// One gateway.
+struct Door {
+    channel: Channel,
+    /// Since which of our openings it answers; none while it does not.
+    open_since: Option<u64>,
+}
+
+impl Gateways {
+    /// Reads the members of the last run and begins to look after every gateway.
+    pub fn start(config: Config, tasks: &Tasks) -> Result<Gateways, IdentityError> {
+        let kept = Members::kept(&config.folder);
+        let shared = Shared {
+            config,
+            doors: Mutex::default(),
+            addresses: watch::Sender::default(),
+            members: watch::Sender::new(kept),
+        };
+        let gateways = Gateways(Arc::new(shared));
+        gateways.open_doors()?;
+        tasks.spawn("gateways", follow::follow(gateways.clone(), tasks.stop().clone()));
+        Ok(gateways)
+    }
+
+    /// The way to a gateway that answers now; when none does, to one that may.
+    pub fn channel(&self) -> Channel {
+        let doors = self.doors();
+        let longest_open = doors.values().filter(|door| door.open_since.is_some());
+        let best = longest_open.min_by_key(|door| door.open_since).or(doors.values().next());
+        best.expect("there is a gateway: the settings name one").channel.clone()
+    }
+
+    /// The nodes of the cluster, as last told; wakes on each change.
+    pub fn members(&self) -> watch::Receiver<Members> {
+        self.0.members.subscribe()
+    }
+
+    /// Whether a gateway answers.
+    pub fn check(&self) -> Result<(), String> {
+        if self.doors().values().any(|door| door.open_since.is_some()) {
+            return Ok(());
+        }
+        Err("no gateway answers".to_owned())
+    }
+
+    /// Runs `work` for every gateway at once, for as long as it is one, until `stop`. Work that ends is not begun anew.
+    pub async fn with_each<W, F>(&self, stop: Stop, work: W)
+    where
+        W: Fn((String, Channel)) -> F,
+        F: Future<Output = ()>,
+    {
+        let mut addresses = self.0.addresses.subscribe();
+        addresses.mark_changed();
+        let mut handles: BTreeMap<String, AbortHandle> = BTreeMap::new();
+        let mut running = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                () = stop.wait() => return,
+                Some(_) = running.next() => {}
+                changed = addresses.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let now = addresses.borrow_and_update().clone();
+                    handles.retain(|address, handle| {
+                        let stays = now.contains(address);
+                        if !stays {
+                            handle.abort();
+                        }
+                        stays
+                    });
+                    for (address, channel) in self.channels_of(&now) {
+                        if !handles.contains_key(&address) {
+                            let (work, handle) = abortable(work((address.clone(), channel)));
+                            handles.insert(address, handle);
+                            running.push(work);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn channels_of(&self, addresses: &[String]) -> Vec<(String, Channel)> {
+        let doors = self.doors();
+        let known = addresses.iter().filter_map(|address| doors.get_key_value(address));
+        known.map(|(address, door)| (address.clone(), door.channel.clone())).collect()
+    }
+
+    /// Makes the doors those of the settings and the members.
+    fn open_doors(&self) -> Result<(), IdentityError> {
+        let mut wanted = self.0.config.gateways.clone();
+        wanted.extend(self.0.members.borrow().gateways());
+        wanted.sort();
+        wanted.dedup();
+        {
+            let mut doors = self.doors();
+            doors.retain(|address, _| wanted.contains(address));
+            for address in &wanted {
+                if !doors.contains_key(address) {
+                    let channel = service::channel(&self.0.config.identity, address, "controller")?;
+                    doors.insert(address.clone(), Door { channel, open_since: None });
+                }
+            }
+        }
+        self.0.addresses.send_if_modified(|addresses| {
+            let is_new = *addresses != wanted;
+            *addresses = wanted;
+            is_new
+        });
+        Ok(())
+    }
+
+    fn doors(&self) -> MutexGuard<'_, BTreeMap<String, Door>> {
+        self.0.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
