@@ -6,7 +6,8 @@
 //! ```
 //!
 //! No lease and no wall clock: 2 s of the old leader end before 3.5 s of anybody who saw its last beat, however the
-//! store delays either. What a cut-off leader still decides is refused by the guard on its epoch.
+//! store delays either. The others' clocks follow the leader's beats, so that deadlines mean the same to the next leader
+//! however wrong its machine's clock is. What a cut-off leader still decides is refused by the guard on its epoch.
 
 use std::time::Duration;
 
@@ -82,7 +83,12 @@ async fn watch(
     let now = clock.monotonic();
     let since = match watched {
         Some((known, since)) if *known == signs => *since,
-        _ => now,
+        Some(_) => {
+            // A fresh beat: the cluster's time goes on evenly from one leader to the next.
+            signs.now_ms.into_iter().for_each(|now_ms| clock.follow(now_ms));
+            now
+        }
+        None => now,
     };
     *watched = Some((signs, since));
     let is_free = rivals == Rivals::None || !signs.has_leader() || clock.since(since) >= TAKE_AFTER;
@@ -108,10 +114,10 @@ async fn watch(
 /// Beats until it leads no more or shall stop.
 async fn lead(leader: &Leader, clock: &Clock, stop: &Stop, mut proven: Duration) {
     let mut leading = leader.leading();
-    for count in 1.. {
+    loop {
         let sent = clock.monotonic();
         let left = STEP_DOWN_AFTER.saturating_sub(clock.since(proven));
-        match tokio::time::timeout(left, leader.beat(count)).await {
+        match tokio::time::timeout(left, leader.beat(clock.now_ms())).await {
             Ok(Ok(())) => proven = sent,
             Ok(Err(CommitError::Conflict)) => {
                 tracing::warn!("another controller leads");
@@ -131,3 +137,6 @@ async fn lead(leader: &Leader, clock: &Clock, stop: &Stop, mut proven: Duration)
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,8 +33,8 @@ impl Document for Epoch {
 /// The leader's sign of life: put anew for as long as it leads.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beat {
-    /// Counts the leader's beats.
-    pub count: u64,
+    /// What the leader's clock showed: the cluster's time.
+    pub now_ms: u64,
 }
 
 impl Document for Beat {
@@ -50,6 +50,8 @@ impl Document for Beat {
 pub struct Signs {
     epoch: Option<u64>,
     beat: Option<u64>,
+    /// What the leader's clock showed when it beat.
+    pub now_ms: Option<u64>,
 }
 
 impl Signs {
@@ -101,7 +103,11 @@ impl Leader {
     pub async fn signs(&self) -> Result<Signs, ReadError> {
         let epoch = self.records.get::<Epoch>(Epoch::PREFIX).await?;
         let beat = self.records.get::<Beat>(Beat::PREFIX).await?;
-        Ok(Signs { epoch: epoch.map(|it| it.revision), beat: beat.map(|it| it.revision) })
+        Ok(Signs {
+            epoch: epoch.map(|it| it.revision),
+            now_ms: beat.as_ref().map(|it| it.value.now_ms),
+            beat: beat.map(|it| it.revision),
+        })
     }
 
     /// Takes the lead if nothing has changed since `seen`.
@@ -124,15 +130,15 @@ impl Leader {
     }
 
     /// Shows that it leads. A conflict: it does not any more.
-    pub async fn beat(&self, count: u64) -> Result<(), CommitError> {
-        self.records.commit(self.guard(Write::new()).put(&Beat { count })).await?;
+    pub async fn beat(&self, now_ms: u64) -> Result<(), CommitError> {
+        self.records.commit(self.guard(Write::new()).put(&Beat { now_ms })).await?;
         Ok(())
     }
 
     /// Takes its own lead anew, so that an earlier write of ours that may still be under way is refused. Gives the
     /// revision from which on the store shows what became of it. A conflict: another leads.
     pub async fn renew(&self) -> Result<u64, LeaderError> {
-        let own = Signs { epoch: Some(self.revision()), beat: None };
+        let own = Signs { epoch: Some(self.revision()), ..Signs::default() };
         match self.take(own).await {
             Ok(()) => Ok(self.revision()),
             Err(error) => {

@@ -134,7 +134,7 @@ impl Controller {
         let [api, gateway, admin_address] = self.addresses()?;
         tracing::info!(%api, %gateway, admin = %admin_address, "listening");
         let Controller { config, identity, seal, records, .. } = self;
-        let (clock, tasks, wake) = (Clock::system(), Tasks::new(stop.clone()), Wake::new());
+        let (clock, tasks, wake) = (Clock::steady(), Tasks::new(stop.clone()), Wake::new());
         let api_tls = https::server_config(&config.files.api)?;
 
         let leader = Leader::new(records.clone(), &config.node);

@@ -15,6 +15,7 @@ pub struct Clock(Source);
 #[derive(Debug, Clone)]
 enum Source {
     System { start: Instant },
+    Steady(Steady),
     Manual(ManualClock),
 }
 
@@ -24,12 +25,35 @@ impl Clock {
         Clock(Source::System { start: Instant::now() })
     }
 
-    /// Wall-clock time in milliseconds since 1970. It may jump when the machine's clock is set.
+    /// A clock that reads the machine's once and then goes on evenly, whatever is done to the machine's. It can be made
+    /// to follow another's ([`Clock::follow`]), and stands still where tokio's time does.
+    pub fn steady() -> Clock {
+        let start_ms = Clock::system().now_ms();
+        Clock::steady_from(start_ms)
+    }
+
+    /// As [`Clock::steady`], from a given moment on.
+    pub fn steady_from(start_ms: u64) -> Clock {
+        let ahead_ms = Arc::new(AtomicU64::new(start_ms));
+        Clock(Source::Steady(Steady { start: tokio::time::Instant::now(), ahead_ms }))
+    }
+
+    /// Makes a steady clock, and all its clones, show `now_ms` now. Its monotonic time is not touched.
+    pub fn follow(&self, now_ms: u64) {
+        if let Source::Steady(steady) = &self.0 {
+            steady.ahead_ms.store(now_ms.wrapping_sub(steady.passed_ms()), Ordering::SeqCst);
+        }
+    }
+
+    /// Wall-clock time in milliseconds since 1970. The machine's may jump when it is set.
     pub fn now_ms(&self) -> u64 {
         match &self.0 {
             Source::System { .. } => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            }
+            Source::Steady(steady) => {
+                steady.ahead_ms.load(Ordering::SeqCst).wrapping_add(steady.passed_ms())
             }
             Source::Manual(manual) => manual.start_ms + manual.passed_ms(),
         }
@@ -39,6 +63,7 @@ impl Clock {
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
             Source::System { start } => start.elapsed(),
+            Source::Steady(steady) => steady.start.elapsed(),
             Source::Manual(manual) => Duration::from_millis(manual.passed_ms()),
         }
     }
@@ -46,6 +71,19 @@ impl Clock {
     /// How long ago `earlier` was, a value this clock's `monotonic` gave.
     pub fn since(&self, earlier: Duration) -> Duration {
         self.monotonic().saturating_sub(earlier)
+    }
+}
+
+/// When it was made, and what it would have shown at its start.
+#[derive(Debug, Clone)]
+struct Steady {
+    start: tokio::time::Instant,
+    ahead_ms: Arc<AtomicU64>,
+}
+
+impl Steady {
+    fn passed_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -90,6 +128,17 @@ mod tests {
         assert_eq!(clock.now_ms(), 1_000);
         manual.advance(Duration::from_secs(2));
         assert_eq!((clock.now_ms(), clock.since(mark)), (3_000, Duration::from_secs(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_steady_clock_follows_another_and_its_clones_with_it() {
+        let clock = Clock::steady_from(5_000);
+        let clone = clock.clone();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(clone.now_ms(), 6_000);
+        clock.follow(2_000);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!((clone.now_ms(), clone.monotonic()), (3_000, Duration::from_secs(2)));
     }
 
     #[test]

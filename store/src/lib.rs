@@ -23,6 +23,7 @@ pub use watch::Watch;
 mod memory;
 pub use memory::MemoryStore;
 mod embedded;
+pub mod faults;
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 mod etcd;
 pub use etcd::{EtcdOptions, EtcdStore, EtcdTls};
