@@ -39,6 +39,11 @@ pub fn table(headers: &[&str], rows: Vec<Vec<String>>) {
     line(table.trim_fmt());
 }
 
+/// Says on standard error what one should know of what was printed.
+pub fn warning(text: &str) {
+    eprintln!(" !     {text}");
+}
+
 /// Prints a document as JSON.
 pub fn json<T: Serialize + ?Sized>(document: &T) -> anyhow::Result<()> {
     line(serde_json::to_string_pretty(document)?);

@@ -101,8 +101,8 @@ impl Leader {
 
     /// What there is to see of the leader.
     pub async fn signs(&self) -> Result<Signs, ReadError> {
-        let epoch = self.records.get::<Epoch>(Epoch::PREFIX).await?;
-        let beat = self.records.get::<Beat>(Beat::PREFIX).await?;
+        let epoch = self.records.get_now::<Epoch>(Epoch::PREFIX).await?;
+        let beat = self.records.get_now::<Beat>(Beat::PREFIX).await?;
         Ok(Signs {
             epoch: epoch.map(|it| it.revision),
             now_ms: beat.as_ref().map(|it| it.value.now_ms),

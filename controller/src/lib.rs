@@ -10,6 +10,7 @@ pub mod api;
 pub mod apply;
 pub mod change;
 pub mod config;
+pub mod doubt;
 pub mod election;
 pub mod environment;
 pub mod events;
@@ -114,6 +115,10 @@ impl Controller {
         let (api, admin) =
             (bind("the API", listen.api).await?, bind("the admin endpoint", listen.admin).await?);
         let records = Records::new(open_store(&config.store).await.context("open the store")?);
+        // A node that starts without a quorum serves what is remembered.
+        if let Err(error) = records.store().get(Incarnation::PREFIX).await {
+            records.doubt().set(error.is_retryable());
+        }
         let incarnation = incarnation(&records).await.context("read the cluster's incarnation")?;
         Ok(Controller { config, identity, seal, records, incarnation, api, gateway, admin })
     }

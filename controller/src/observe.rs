@@ -16,7 +16,7 @@ use model::route::{Certificate, Domain};
 use model::snapshot::Snapshot;
 use model::unit::Unit;
 use service::{Stop, Wake};
-use store::{Change, Entry, Revision, StoreError};
+use store::{Change, Entry, Listing, Revision, StoreError};
 use tokio::sync::watch;
 
 use crate::leader::{Beat, Epoch};
@@ -76,9 +76,15 @@ pub enum ObserveError {
 }
 
 impl Observer {
-    /// Reads the whole store once.
+    /// Reads the whole store once, or what is remembered of it while there is doubt.
     pub async fn start(records: Records) -> Result<Observer, ObserveError> {
-        let (world, seen) = list(&records).await?;
+        let is_in_doubt = records.doubt().is_set();
+        let listing = match is_in_doubt {
+            true => records.store().recall("").await,
+            false => records.store().list("").await,
+        };
+        let (world, mut seen) = understand(&listing.map_err(ReadError::from)?)?;
+        seen.trouble = is_in_doubt.then(|| "the store has no quorum".to_owned());
         let (world, seen) = (Mutex::new(Arc::new(world)), watch::Sender::new(seen));
         Ok(Observer { records, world, seen })
     }
@@ -154,7 +160,9 @@ impl Observer {
     }
 
     async fn relist(&self, wake: &Wake) -> Result<(), ObserveError> {
-        let (world, seen) = list(&self.records).await?;
+        let listing = self.records.store().list("").await.map_err(ReadError::from)?;
+        let (world, seen) = understand(&listing)?;
+        self.records.doubt().set(false);
         *self.world() = Arc::new(world);
         self.seen.send_replace(seen);
         wake.kick();
@@ -162,6 +170,9 @@ impl Observer {
     }
 
     fn tell_trouble(&self, error: ObserveError) {
+        if let ObserveError::Read(ReadError::Store(cause)) = &error {
+            self.records.doubt().set(cause.is_retryable());
+        }
         let trouble = format!("{:#}", anyhow::Error::from(error));
         tracing::warn!(error = trouble, "the store could not be read");
         self.seen.send_modify(|seen| seen.trouble = Some(trouble));
@@ -195,8 +206,7 @@ impl Observer {
     }
 }
 
-async fn list(records: &Records) -> Result<(Snapshot, Seen), ObserveError> {
-    let listing = records.store().list("").await.map_err(ReadError::from)?;
+fn understand(listing: &Listing) -> Result<(Snapshot, Seen), ReadError> {
     let (mut world, mut seen) = (Snapshot::default(), Seen::default());
     for entry in &listing.entries {
         put(&mut world, &mut seen, entry)?;

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::doubt::{Doubt, note_stale};
 use model::account::{SshKey, Token, User};
 use model::app::App;
 use model::name::{AppName, Hostname, ReleaseNumber, UnitId, Username};
@@ -136,6 +137,9 @@ pub enum CommitError {
     /// Something it depended on changed meanwhile. Nothing was written.
     #[error("commit the change: something it depends on changed meanwhile")]
     Conflict,
+    /// The store has no quorum. Nothing was written.
+    #[error("commit the change: the store has no quorum")]
+    NoQuorum,
     /// The store failed.
     #[error("commit the change")]
     Store(#[from] StoreError),
@@ -163,12 +167,13 @@ pub fn encode<T: Document>(document: &T) -> Vec<u8> {
 #[derive(Clone)]
 pub struct Records {
     store: Arc<dyn Store>,
+    doubt: Doubt,
 }
 
 impl Records {
     /// Records of a store.
     pub fn new(store: Arc<dyn Store>) -> Records {
-        Records { store }
+        Records { store, doubt: Doubt::default() }
     }
 
     /// The store itself, for watches.
@@ -176,8 +181,23 @@ impl Records {
         &self.store
     }
 
-    /// The document at a key.
+    /// Whether the store can be asked now.
+    pub fn doubt(&self) -> &Doubt {
+        &self.doubt
+    }
+
+    /// The document at a key; the remembered one while there is doubt.
     pub async fn get<T: Document>(&self, key: &str) -> Result<Option<Versioned<T>>, ReadError> {
+        if !self.doubt.is_set() {
+            return self.get_now(key).await;
+        }
+        note_stale();
+        let remembered = self.store.recall(key).await?;
+        remembered.entries.iter().find(|entry| entry.key == key).map(decode).transpose()
+    }
+
+    /// The document at a key as it is now, or an error.
+    pub async fn get_now<T: Document>(&self, key: &str) -> Result<Option<Versioned<T>>, ReadError> {
         self.store.get(key).await?.as_ref().map(decode).transpose()
     }
 
@@ -195,9 +215,14 @@ impl Records {
         self.get(&release_key(app, number)).await
     }
 
-    /// All documents under a prefix, in key order.
+    /// All documents under a prefix, in key order; the remembered ones while there is doubt.
     pub async fn list<T: Document>(&self, prefix: &str) -> Result<Vec<Versioned<T>>, ReadError> {
-        let listing = self.store.list(prefix).await?;
+        let listing = if self.doubt.is_set() {
+            note_stale();
+            self.store.recall(prefix).await?
+        } else {
+            self.store.list(prefix).await?
+        };
         listing.entries.iter().map(decode).collect()
     }
 
@@ -208,6 +233,9 @@ impl Records {
 
     /// Applies a write whole, or not at all.
     pub async fn commit(&self, write: Write) -> Result<Revision, CommitError> {
+        if self.doubt.is_set() {
+            return Err(CommitError::NoQuorum);
+        }
         match self.store.transact(write.txn).await? {
             Outcome::Committed(revision) => Ok(revision),
             Outcome::Conflict => Err(CommitError::Conflict),

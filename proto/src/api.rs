@@ -11,6 +11,9 @@ use utoipa::ToSchema;
 
 use crate::problem::Problem;
 
+/// The header of an answer made from what one controller remembers while the cluster has no quorum: it may be old.
+pub const STALE_HEADER: &str = "trireme-stale";
+
 /// `GET /v1/info`: facts anybody may know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Info {

@@ -91,6 +91,8 @@ codes! {
     Unsupported = "unsupported", 422;
     /// The disk is too full to take it safely.
     DiskFull = "disk-full", 507;
+    /// Too few of the cluster's control nodes are there to change anything.
+    NoQuorum = "no-quorum", 503;
     /// A part of the platform that is needed does not answer.
     Unavailable = "unavailable", 503;
     /// It was not done in time; it may still be.

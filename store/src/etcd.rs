@@ -39,7 +39,8 @@ const MAX_KEY_PREFIX_BYTES: usize = 128;
 /// Where the cluster is and who we are to it.
 #[derive(Clone, Debug)]
 pub struct EtcdOptions {
-    /// `http://host:port` or, with `tls`, `https://host:port`.
+    /// `http://host:port` or, with `tls`, `https://host:port`. The first is the nearest: it is asked what it remembers
+    /// when the members cannot agree.
     pub endpoints: Vec<String>,
     /// Our side of mutual TLS.
     pub tls: Option<EtcdTls>,
@@ -69,13 +70,16 @@ impl fmt::Debug for EtcdTls {
 /// A store in an etcd cluster.
 pub struct EtcdStore {
     kv: KvClient,
+    /// To the nearest member alone.
+    nearest: KvClient,
     /// On a connection of its own, so that a burst of changes does not hold up transactions.
     watches: WatchClient,
     key_prefix: String,
 }
 
 impl EtcdStore {
-    /// Connects and reads once, so that a wrong address or certificate is found here.
+    /// Connects and reads once, so that a wrong address or certificate is found here. Members without a quorum are
+    /// enough, if the nearest remembers something.
     pub async fn connect(options: EtcdOptions) -> Result<Self, StoreError> {
         if options.key_prefix.len() > MAX_KEY_PREFIX_BYTES {
             return Err(StoreError::TooLarge {
@@ -86,23 +90,36 @@ impl EtcdStore {
         }
         let calls = connect(&options).await?;
         let watches = connect(&options).await?;
+        let mut nearby = options.clone();
+        nearby.endpoints.truncate(1);
+        let nearest = connect(&nearby).await?;
         let store = Self {
             kv: calls.kv_client().max_decoding_message_size(PAGE_BYTES),
+            nearest: nearest.kv_client().max_decoding_message_size(PAGE_BYTES),
             watches: watching::client(&watches),
             key_prefix: options.key_prefix,
         };
-        store.get("connected").await?;
+        match store.get("connected").await {
+            Err(error) if error.is_retryable() => {
+                store.recall("connected").await.map_err(|_| error)?;
+            }
+            answer => drop(answer?),
+        }
         Ok(store)
     }
 
     /// Reads, again if it may help.
-    async fn read<T, Call>(&self, call: impl Fn(KvClient) -> Call) -> Result<T, StoreError>
+    async fn read<T, Call>(
+        &self,
+        kv: &KvClient,
+        call: impl Fn(KvClient) -> Call,
+    ) -> Result<T, StoreError>
     where
         Call: Future<Output = Result<T, etcd_client::Error>>,
     {
         let mut pauses = READ_PAUSES.iter();
         loop {
-            let error = match tokio::time::timeout(READ_DEADLINE, call(self.kv.clone())).await {
+            let error = match tokio::time::timeout(READ_DEADLINE, call(kv.clone())).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => read_error(error),
                 Err(_) => StoreError::TimedOut(READ_DEADLINE),
@@ -144,7 +161,7 @@ impl Store for EtcdStore {
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         limits::check_key(key)?;
         let answer = self
-            .read(|mut kv| {
+            .read(&self.kv, |mut kv| {
                 let key = self.key(key);
                 async move { kv.get(key, None).await }
             })
@@ -155,6 +172,11 @@ impl Store for EtcdStore {
     async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
         limits::check_prefix(prefix)?;
         listing::list(self, prefix).await
+    }
+
+    async fn recall(&self, prefix: &str) -> Result<Listing, StoreError> {
+        limits::check_prefix(prefix)?;
+        listing::recall(self, prefix).await
     }
 
     async fn transact(&self, txn: Txn) -> Result<Outcome, StoreError> {

@@ -83,6 +83,10 @@ impl Store for Way {
         come_back(comes, self.store.list(prefix).await?).await
     }
 
+    async fn recall(&self, prefix: &str) -> Result<Listing, StoreError> {
+        self.store.recall(prefix).await
+    }
+
     async fn transact(&self, txn: Txn) -> Result<Outcome, StoreError> {
         let comes = self.go().await?;
         come_back(comes, self.store.transact(txn).await?).await

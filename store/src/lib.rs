@@ -114,6 +114,12 @@ pub trait Store: Send + Sync + 'static {
     /// Every entry whose key starts with `prefix` (`""` for all), at one revision.
     async fn list(&self, prefix: &str) -> Result<Listing, StoreError>;
 
+    /// What is remembered nearby of every entry under a prefix. It may be old, and it is to be had even when the members
+    /// of the store cannot agree on anything.
+    async fn recall(&self, prefix: &str) -> Result<Listing, StoreError> {
+        self.list(prefix).await
+    }
+
     /// Applies all of `txn`, or nothing of it.
     ///
     /// A transaction that changes nothing (no ops, or deletes of absent keys only) commits at the revision the

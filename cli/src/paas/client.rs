@@ -11,6 +11,8 @@ use proto::api;
 use proto::problem::{Code, Problem};
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::output;
+
 use super::connection::{Address, dial};
 use super::failure::Failure;
 use super::session::Cluster;
@@ -202,6 +204,11 @@ async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, Fa
     let status = response.status();
     if !status.is_success() {
         return Err(refusal(response).await);
+    }
+    if response.headers().contains_key(api::STALE_HEADER) {
+        output::warning(
+            "The cluster has no quorum: this is what one node remembers, and may be old.",
+        );
     }
     let body = body(response).await?;
     let document: &[u8] = if body.is_empty() { b"null" } else { &body };

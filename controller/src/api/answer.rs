@@ -146,6 +146,16 @@ impl From<CommitError> for Failure {
     fn from(error: CommitError) -> Failure {
         match error {
             CommitError::Conflict => Failure::Conflict,
+            CommitError::NoQuorum => {
+                let message =
+                    "too few of the cluster's control nodes are there: nothing was changed";
+                Problem::new(Code::NoQuorum, message)
+                    .hint(
+                        "apps serve on and reads work; it ends by itself when a node returns. If the others are gone for good, an \
+                         operator runs `clusterctl recover` on this one",
+                    )
+                    .into()
+            }
             CommitError::Store(error) => error.into(),
         }
     }

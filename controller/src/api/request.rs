@@ -13,7 +13,10 @@ use super::Api;
 use super::access::Known;
 use super::answer::{REQUEST_ID, problem_response};
 use crate::accounts::secret;
+use crate::doubt::noting_stale;
 
+/// Marks an answer made from what is remembered while the store has no quorum.
+const STALE: &str = proto::api::STALE_HEADER;
 /// How long an answer may take to begin. Streams begin at once and last as long as they like.
 const ANSWER_LIMIT: Duration = Duration::from_secs(25);
 /// The longest request id taken from a client.
@@ -33,7 +36,10 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     request.extensions_mut().insert(known.clone());
     request.extensions_mut().insert(RequestId(id.clone()));
     let started = api.clock.monotonic();
-    let mut response = next.run(request).await;
+    let (mut response, is_stale) = noting_stale(next.run(request)).await;
+    if is_stale {
+        response.headers_mut().insert(STALE, HeaderValue::from_static("true"));
+    }
     let header = HeaderValue::from_str(&id).expect("ids are visible ASCII");
     response.headers_mut().insert(REQUEST_ID, header);
     tracing::info!(

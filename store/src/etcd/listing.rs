@@ -14,24 +14,38 @@ const MAX_PAGE_ENTRIES: usize = 5_000;
 /// How often a listing begins anew because its revision was compacted under it.
 const LIST_ATTEMPTS: usize = 3;
 
+/// Who is asked, and how.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    /// Any member, which asks the others whether it is up to date.
+    All,
+    /// The nearest, for what it remembers.
+    Nearest,
+}
+
+/// What the nearest member remembers under `prefix`.
+pub async fn recall(store: &EtcdStore, prefix: &str) -> Result<Listing, StoreError> {
+    list_once(store, prefix, Ask::Nearest).await
+}
+
 /// Every entry under `prefix`, begun anew when its revision is compacted under it.
 pub async fn list(store: &EtcdStore, prefix: &str) -> Result<Listing, StoreError> {
     for _ in 1..LIST_ATTEMPTS {
-        match list_once(store, prefix).await {
+        match list_once(store, prefix, Ask::All).await {
             Err(StoreError::Compacted { .. }) => {}
             listing => return listing,
         }
     }
-    list_once(store, prefix).await
+    list_once(store, prefix, Ask::All).await
 }
 
-async fn list_once(store: &EtcdStore, prefix: &str) -> Result<Listing, StoreError> {
+async fn list_once(store: &EtcdStore, prefix: &str, ask: Ask) -> Result<Listing, StoreError> {
     let (mut start, end) = range_of(store.key(prefix));
     let mut limit = FIRST_PAGE_ENTRIES;
     let mut revision = None;
     let mut entries = Vec::new();
     loop {
-        let page = match page(store, &start, &end, limit, revision).await {
+        let page = match page(store, ask, (&start, &end), limit, revision).await {
             Err(StoreError::TooLarge { .. }) if limit > 1 => {
                 limit = (limit / 8).max(1);
                 continue;
@@ -53,17 +67,24 @@ async fn list_once(store: &EtcdStore, prefix: &str) -> Result<Listing, StoreErro
 
 async fn page(
     store: &EtcdStore,
-    start: &[u8],
-    end: &[u8],
+    ask: Ask,
+    (start, end): (&[u8], &[u8]),
     limit: usize,
     at: Option<Revision>,
 ) -> Result<GetResponse, StoreError> {
-    let options = GetOptions::new()
+    let mut options = GetOptions::new()
         .with_range(end)
         .with_limit(limit as i64)
         .with_revision(at.map_or(0, signed));
+    let kv = match ask {
+        Ask::All => &store.kv,
+        Ask::Nearest => {
+            options = options.with_serializable();
+            &store.nearest
+        }
+    };
     store
-        .read(|mut kv| {
+        .read(kv, |mut kv| {
             let (start, options) = (start.to_vec(), options.clone());
             async move { kv.get(start, Some(options)).await }
         })
