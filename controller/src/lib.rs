@@ -170,6 +170,7 @@ impl Controller {
             tables: tables.clone(),
             view: view_sender,
             rules: Rules { default_memory_bytes: config.platform.default_memory_bytes },
+            node: config.node.parse().context("read this node's name")?,
             domain: config.platform.domain.clone(),
             clock: clock.clone(),
             images: Images::new(&identity, &config.parts.registry_control)?,

@@ -6,6 +6,7 @@
 
 pub mod nodes;
 pub mod placement;
+pub mod regency;
 pub mod retention;
 pub mod rollout;
 pub mod routes;

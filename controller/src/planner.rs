@@ -27,6 +27,7 @@ use crate::heard::Heard;
 use crate::leader::LeaderError;
 use crate::logs::Logs;
 use crate::observe::{ObserveError, Observer, Seen};
+use crate::plan::regency;
 use crate::plan::routes::{Tracker, routes};
 use crate::plan::{Action, Ids, Plan, Rules, plan};
 use crate::records::CommitError;
@@ -61,6 +62,8 @@ pub struct Parts {
     pub view: watch::Sender<View>,
     /// Settings of the planners.
     pub rules: Rules,
+    /// This controller's node.
+    pub node: NodeName,
     /// The platform's domain.
     pub domain: String,
     /// The time.
@@ -83,11 +86,33 @@ pub struct Planner {
     events: Events,
     funerals: Funerals,
     started: Duration,
-    /// The epoch of the lead that the state above belongs to; none while another leads.
-    leading: Option<u64>,
+    /// Whose orders go out; what the state above belongs to.
+    role: Role,
+    /// Since when the store has no quorum.
+    doubt_since: Option<Duration>,
     /// The store's revision of our last write.
     written: u64,
     last: Option<Last>,
+}
+
+/// What a controller is to its cluster, with the epoch of its orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Another leads, or nobody.
+    Following,
+    /// It plans for all.
+    Leading(u64),
+    /// Nobody can lead, and no other node is to be seen: it plans for its own, under the last epoch, and stores nothing.
+    Regent(u64),
+}
+
+impl Role {
+    fn epoch(self) -> Option<u64> {
+        match self {
+            Role::Following => None,
+            Role::Leading(epoch) | Role::Regent(epoch) => Some(epoch),
+        }
+    }
 }
 
 /// What the last pass saw.
@@ -120,7 +145,8 @@ impl Planner {
             retention: Retention::new(parts.images.clone(), clock, tasks),
             started: parts.clock.monotonic(),
             written: 0,
-            leading: None,
+            role: Role::Following,
+            doubt_since: None,
             tracker: Tracker::default(),
             events: Events::since(Time(parts.clock.now_ms())),
             funerals: Funerals::default(),
@@ -137,7 +163,7 @@ impl Planner {
         }
         let now = Time(self.parts.clock.now_ms());
         let heard = self.parts.heard.changes();
-        self.follow_the_lead(now);
+        self.take_role(now);
         let (snapshot, seen) = self.observe(now);
         let is_warm = self.is_warm(&snapshot);
         let plan = if is_warm { self.plan(&snapshot, now) } else { Plan::default() };
@@ -145,10 +171,10 @@ impl Planner {
         self.parts.view.send_replace(View {
             snapshot: snapshot.clone(),
             waiting: Arc::new(plan.waiting),
-            epoch: self.leading,
+            epoch: self.role.epoch(),
             is_warm,
         });
-        if self.leading.is_none() {
+        if !matches!(self.role, Role::Leading(_)) {
             self.last = Some(Last { seen, heard, at: self.parts.clock.monotonic(), is_busy });
             return Ok(());
         }
@@ -172,7 +198,8 @@ impl Planner {
             last.is_busy
                 || last.heard != self.parts.heard.changes()
                 || !last.seen.is_same_world(&self.parts.observer.seen())
-                || self.leading != self.lead()
+                || self.parts.applier.records.doubt().is_set()
+                || self.lead().is_some() != matches!(self.role, Role::Leading(_))
                 || self.parts.clock.since(last.at) >= IDLE_PERIOD
         })
     }
@@ -184,42 +211,65 @@ impl Planner {
         (leader.is_leading() && is_seen).then(|| leader.revision())
     }
 
-    /// What belongs to a lead begins with it and ends with it.
-    fn follow_the_lead(&mut self, now: Time) {
-        let lead = self.lead();
-        let before = std::mem::replace(&mut self.leading, lead);
-        if let (Some(before), Some(lead)) = (before, lead) {
-            if before != lead && self.tracker.is_started() {
-                self.parts.tables.publish(lead, self.tracker.version(), self.tracker.routes());
+    /// What this controller is now. What belongs to a role begins with it and ends with it.
+    fn take_role(&mut self, now: Time) {
+        let role = match self.lead() {
+            Some(epoch) => Role::Leading(epoch),
+            None if self.is_last(now) => Role::Regent(self.parts.observer.seen().epoch_revision),
+            None => Role::Following,
+        };
+        let before = std::mem::replace(&mut self.role, role);
+        if before == role {
+            return;
+        }
+        if let (Role::Leading(_), Role::Leading(epoch)) = (before, role) {
+            // The lead was only renewed.
+            if self.tracker.is_started() {
+                self.parts.tables.publish(epoch, self.tracker.version(), self.tracker.routes());
             }
             return;
         }
-        if before == lead {
-            return;
-        }
+        tracing::info!(?role, "this controller has another role");
         self.tracker = Tracker::default();
         self.events = Events::since(now);
-        if lead.is_none() {
+        if role == Role::Following {
             self.parts.tables.withdraw();
         }
     }
 
+    /// Whether there has been no quorum for so long, and no other node to be seen, that this one looks after itself.
+    fn is_last(&mut self, now: Time) -> bool {
+        let clock = &self.parts.clock;
+        if !self.parts.applier.records.doubt().is_set() {
+            self.doubt_since = None;
+            return false;
+        }
+        let since = *self.doubt_since.get_or_insert_with(|| clock.monotonic());
+        let is_long = clock.since(since) >= Duration::from_millis(regency::AFTER_MS);
+        let world = &self.parts.view.borrow().snapshot;
+        is_long && regency::is_alone(world, &self.parts.node, now)
+    }
+
     /// The world, with the route table brought up to it.
     fn observe(&mut self, now: Time) -> (Arc<Snapshot>, Seen) {
-        let Planner { parts, tracker, started, leading, .. } = self;
+        let Planner { parts, tracker, started, role, .. } = self;
         let is_graced = parts.clock.since(*started) >= START_GRACE;
-        let mut is_new = false;
+        let (epoch, mut is_new) = (role.epoch(), false);
         let observed = parts.observer.snapshot(|world| {
-            parts.heard.complete(world, leading.unwrap_or_default(), now);
-            if leading.is_some() && (tracker.is_started() || may_route(world, is_graced)) {
+            if matches!(role, Role::Regent(_)) {
+                parts.heard.complete(world, epoch.unwrap_or_default(), now);
+                add_reserve(world, parts, now);
+            }
+            parts.heard.complete(world, epoch.unwrap_or_default(), now);
+            if epoch.is_some() && (tracker.is_started() || may_route(world, is_graced)) {
                 is_new = tracker.follow(routes(world, &parts.domain), now);
             }
             tracker.complete(world);
         });
-        if let Some(epoch) = leading
+        if let Some(epoch) = epoch
             && is_new
         {
-            parts.tables.publish(*epoch, tracker.version(), tracker.routes());
+            parts.tables.publish(epoch, tracker.version(), tracker.routes());
         }
         observed
     }
@@ -274,6 +324,14 @@ impl Planner {
                 Err(error.into())
             }
         }
+    }
+}
+
+/// Puts the units of a regency into the image; the next listing of the store takes them out again.
+fn add_reserve(world: &mut Snapshot, parts: &Parts, now: Time) {
+    for unit in regency::regency(world, &parts.node, &parts.rules, now) {
+        tracing::warn!(unit = %unit.id, "started because no other node is to be seen");
+        world.units.insert(unit.id.clone(), Versioned { value: unit, revision: 0 });
     }
 }
 

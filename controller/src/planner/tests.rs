@@ -110,6 +110,7 @@ impl World {
             tables: Tables::new(Arc::new(Seal::new(&[7; 32]))),
             view: sender,
             rules: Rules { default_memory_bytes: 1 },
+            node: "n1".parse().unwrap(),
             domain: "apps.localhost".to_owned(),
             clock: clock.clock(),
             images: Images::new(&identity, "127.0.0.1:9").unwrap(),
