@@ -105,3 +105,25 @@ fn nothing_is_left_undone() {
         }
     }
 }
+
+#[test]
+fn every_invariant_names_a_test_that_is_there() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("it is there");
+    let (_, invariants) = text.split_once("## Invariants").expect("it has invariants");
+    let invariants = invariants.split("\n## ").next().unwrap_or_default();
+    let code: String = all_rust_files().into_iter().map(|(_, text)| text).collect();
+    let numbered =
+        invariants.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit()));
+    for line in numbered {
+        let names: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
+        let tests: Vec<&&str> =
+            names.iter().filter(|name| code.contains(&format!("fn {name}("))).collect();
+        assert!(!tests.is_empty(), "no test holds: {line}");
+        let is_test_name = |name: &&&str| {
+            name.contains('_') && name.chars().all(|it| it.is_ascii_lowercase() || it == '_')
+        };
+        for name in names.iter().filter(is_test_name) {
+            assert!(tests.contains(&name), "`{name}` is no test: {line}");
+        }
+    }
+}
