@@ -49,7 +49,8 @@ const BASE: [Package; 10] = [
     Package::with_program("mmdebstrap", "mmdebstrap"),
 ];
 const TEST: [Package; 1] = [Package::with_program("etcd-server", "etcd")];
-const BENCH: [Package; 1] = [Package::with_program("wrk", "wrk")];
+const BENCH: [Package; 2] =
+    [Package::with_program("wrk", "wrk"), Package::with_program("etcd-server", "etcd")];
 
 /// Checks the machine and installs and starts what is missing.
 pub fn run(purpose: Purpose) -> Result<()> {

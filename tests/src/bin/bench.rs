@@ -8,8 +8,9 @@ fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
     match name.as_str() {
         "deploy" => bench::deploy::run_all(),
+        "store" => bench::store::run_all(),
         _ => {
-            bench::progress("usage: cargo xtask bench deploy");
+            bench::progress("usage: cargo xtask bench deploy|store");
             return ExitCode::from(2);
         }
     }
