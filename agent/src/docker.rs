@@ -151,22 +151,6 @@ impl Docker {
         }
     }
 
-    async fn last_lines(&self, client: &bollard::Docker, container: &str) -> Vec<String> {
-        let options = LogsOptionsBuilder::new()
-            .stdout(true)
-            .stderr(true)
-            .tail(&LAST_LINES.to_string())
-            .build();
-        let output: Result<Vec<LogOutput>, Error> =
-            client.logs(container, Some(options)).try_collect().await;
-        let lines = output.unwrap_or_default().into_iter().map(|line| {
-            let bytes = line.into_bytes();
-            let shown = &bytes[..bytes.len().min(LAST_LINE_BYTES)];
-            String::from_utf8_lossy(shown).trim_end().to_owned()
-        });
-        lines.collect()
-    }
-
     /// Ids of containers with these labels, whatever their state, and their labels.
     pub async fn labelled(&self, labels: &[&str]) -> Result<Vec<ContainerSummary>, RuntimeError> {
         let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
@@ -248,8 +232,25 @@ impl Runtime for Docker {
             code,
             // The engine also says so when only a child process was killed and the unit ended well.
             out_of_memory: state.oom_killed.unwrap_or_default() && code != 0,
-            last_lines: self.last_lines(&client, container).await,
+            last_lines: self.last_lines(container).await.unwrap_or_default(),
         })
+    }
+
+    async fn last_lines(&self, container: &str) -> Result<Vec<String>, RuntimeError> {
+        let options = LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .tail(&LAST_LINES.to_string())
+            .build();
+        let client = self.client().await?;
+        let output: Result<Vec<LogOutput>, Error> =
+            client.logs(container, Some(options)).try_collect().await;
+        let lines = self.answered(output).await?.into_iter().map(|line| {
+            let bytes = line.into_bytes();
+            let shown = &bytes[..bytes.len().min(LAST_LINE_BYTES)];
+            String::from_utf8_lossy(shown).trim_end().to_owned()
+        });
+        Ok(lines.collect())
     }
 
     async fn remove(&self, container: &str) -> Result<(), RuntimeError> {

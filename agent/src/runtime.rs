@@ -30,6 +30,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// How a container ended.
     async fn ending(&self, container: &str) -> Result<Ending, RuntimeError>;
 
+    /// The last output of a container, running or ended.
+    async fn last_lines(&self, container: &str) -> Result<Vec<String>, RuntimeError>;
+
     /// Removes a container and what it wrote.
     async fn remove(&self, container: &str) -> Result<(), RuntimeError>;
 

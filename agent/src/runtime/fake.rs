@@ -208,6 +208,13 @@ impl Runtime for FakeRuntime {
             .ok_or_else(|| RuntimeError::Gone(container.to_owned()))
     }
 
+    async fn last_lines(&self, container: &str) -> Result<Vec<String>, RuntimeError> {
+        let world = self.answering()?;
+        let found = world.containers.get(container);
+        let found = found.ok_or_else(|| RuntimeError::Gone(container.to_owned()))?;
+        Ok(vec![format!("{} says this", found.unit)])
+    }
+
     async fn remove(&self, container: &str) -> Result<(), RuntimeError> {
         let mut world = self.answering()?;
         world.called("remove", container);
