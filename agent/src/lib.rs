@@ -131,6 +131,7 @@ impl Agent {
             },
             channel: gateway,
             told: handle.told(),
+            room: room.clone(),
             disk_free: disk_free.clone(),
         };
         let sessions = Sessions { docker: docker.clone(), lines, room, tasks: tasks.clone() };
