@@ -7,18 +7,26 @@ pub mod attach;
 pub mod probe;
 pub mod spec;
 
-use std::{collections::HashMap, path::PathBuf, pin::Pin, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+    pin::Pin,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bollard::{
     API_DEFAULT_VERSION,
     container::LogOutput,
     errors::Error,
-    models::{ContainerSummary, ContainerSummaryStateEnum, EventMessage, NetworkCreateRequest},
+    models::{
+        ContainerSummary, ContainerSummaryStateEnum, EventMessage, ImageSummary,
+        NetworkCreateRequest,
+    },
     query_parameters::{
         CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
-        ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
-        StopContainerOptionsBuilder,
+        ListContainersOptionsBuilder, ListImagesOptions, LogsOptionsBuilder,
+        RemoveContainerOptionsBuilder, RemoveImageOptions, StopContainerOptionsBuilder,
     },
 };
 use futures_util::{Stream, StreamExt, TryStreamExt};
@@ -27,7 +35,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     orders::Order,
-    runtime::{Container, Ending, Runtime, RuntimeError, State, Target},
+    runtime::{Container, Ending, Image, Runtime, RuntimeError, State, Target},
 };
 use spec::Place;
 
@@ -37,6 +45,8 @@ const CALL_TIMEOUT_SECONDS: u64 = 120;
 const EVENTS_PAUSE: Duration = Duration::from_millis(500);
 /// Shown bytes of one line of a failed unit.
 const LAST_LINE_BYTES: usize = 2_000;
+/// What the engine calls an image that has no tag or no digest.
+const NAMELESS: &str = "<none>";
 /// The network's bridge. A fixed name, so that the engine refuses a second network of this name.
 const BRIDGE: &str = "trireme0";
 
@@ -255,6 +265,36 @@ impl Runtime for Docker {
 
     async fn remove(&self, container: &str) -> Result<(), RuntimeError> {
         self.discard(container).await
+    }
+
+    async fn images(&self) -> Result<Vec<Image>, RuntimeError> {
+        let client = self.client().await?;
+        let everybodys = ListContainersOptionsBuilder::new().all(true).build();
+        // Containers last: one that is made meanwhile counts.
+        let images = self.answered(client.list_images(None::<ListImagesOptions>).await).await?;
+        let containers = self.answered(client.list_containers(Some(everybodys)).await).await?;
+        let used: BTreeSet<String> =
+            containers.into_iter().filter_map(|container| container.image_id).collect();
+        let image = |summary: ImageSummary| Image {
+            is_used: used.contains(&summary.id),
+            id: summary.id,
+            names: [summary.repo_tags, summary.repo_digests]
+                .concat()
+                .into_iter()
+                .filter(|name| !name.starts_with(NAMELESS))
+                .collect(),
+        };
+        Ok(images.into_iter().map(image).collect())
+    }
+
+    async fn remove_image(&self, name: &str) -> Result<(), RuntimeError> {
+        let client = self.client().await?;
+        let removed = client.remove_image(name, None::<RemoveImageOptions>, None).await;
+        match self.answered(removed).await {
+            Ok(_) => Ok(()),
+            Err(RuntimeError::Gone(why)) => Err(RuntimeError::ImageMissing(why)),
+            Err(error) => Err(error),
+        }
     }
 
     async fn probe(&self, target: &Target) -> Result<(), String> {
