@@ -12,6 +12,7 @@ pub mod failure;
 pub mod prompt;
 pub mod session;
 pub mod target;
+pub mod terminal;
 
 pub mod client;
 pub mod connection;

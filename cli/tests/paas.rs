@@ -8,6 +8,10 @@
 mod answers;
 #[path = "paas/fake.rs"]
 mod fake;
+#[path = "paas/prompts.rs"]
+mod prompts;
+#[path = "paas/pty.rs"]
+mod pty;
 #[path = "paas/terminal.rs"]
 mod terminal;
 #[path = "paas/transcript.rs"]
