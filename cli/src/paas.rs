@@ -22,6 +22,7 @@ pub mod tls;
 
 pub mod dotenv;
 pub mod git;
+pub mod listing;
 pub mod moment;
 
 pub mod apps;
@@ -38,6 +39,7 @@ pub mod maintenance;
 pub mod perms;
 pub mod ps;
 pub mod releases;
+pub mod remotes;
 pub mod run;
 pub mod tokens;
 pub mod users;
