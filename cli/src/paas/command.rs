@@ -124,6 +124,7 @@ commands! {
     }
     "Administrators" {
         "users:list" => UsersList(users::List);
+        "users:delete" | "auth:cancel" => UsersDelete(users::Delete);
         "registration:open" => RegistrationOpen(users::OpenRegistration);
         "registration:close" => RegistrationClose(users::CloseRegistration);
     }

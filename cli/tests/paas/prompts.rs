@@ -131,6 +131,18 @@ fn an_app_is_destroyed_only_by_its_name() {
 }
 
 #[test]
+fn an_account_is_deleted_only_by_its_name() {
+    let mut ann = Person::logged_in(&[Answer::json("DELETE /v1/users/bob?confirm=bob", 204, "")]);
+    ann.paasctl("users:delete bob");
+    ann.answer("Type `bob` to go on: ", "yes");
+    ann.ends_with(2);
+    assert_eq!(ann.fake.asked(), [""; 0]);
+    ann.paasctl("users:delete bob");
+    ann.answer("Type `bob` to go on: ", "bob");
+    assert!(ann.ends_with(0).contains("bob is gone."));
+}
+
+#[test]
 fn a_key_is_chosen_with_the_arrows() {
     let mut ann = Person::logged_in(&[Answer::json("POST /v1/keys", 201, answers::KEY)]);
     let folder = ann.home.path().join(".ssh");
