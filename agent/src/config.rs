@@ -20,6 +20,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Health, version, metrics.
     pub admin: SocketAddr,
+    /// Where images come from: `host:port`, as it stands in their names.
+    pub registry: String,
     /// Own files.
     pub folder: PathBuf,
     /// The identity's folder.
@@ -50,6 +52,7 @@ impl Config {
             },
             listen: settings.get("listen", "127.0.0.1:7401", "Address for one-off commands from the controller."),
             admin: settings.get("admin_listen", "127.0.0.1:7411", "Address for health, version and metrics."),
+            registry: settings.get("cluster.registry", "127.0.0.1:5000", "Address of the image registry."),
             folder: data.join("agent"),
             identity: data.join("identity").join("agent"),
             docker_socket: settings.get("docker_socket", "/var/run/docker.sock", "Socket of the Docker Engine."),

@@ -7,18 +7,26 @@ pub mod attach;
 pub mod probe;
 pub mod spec;
 
-use std::{collections::HashMap, path::PathBuf, pin::Pin, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+    pin::Pin,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bollard::{
     API_DEFAULT_VERSION,
     container::LogOutput,
     errors::Error,
-    models::{ContainerSummary, ContainerSummaryStateEnum, EventMessage, NetworkCreateRequest},
+    models::{
+        ContainerSummary, ContainerSummaryStateEnum, EventMessage, ImageSummary,
+        NetworkCreateRequest,
+    },
     query_parameters::{
         CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
-        ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
-        StopContainerOptionsBuilder,
+        ListContainersOptionsBuilder, ListImagesOptions, LogsOptionsBuilder,
+        RemoveContainerOptionsBuilder, RemoveImageOptions, StopContainerOptionsBuilder,
     },
 };
 use futures_util::{Stream, StreamExt, TryStreamExt};
@@ -27,7 +35,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     orders::Order,
-    runtime::{Container, Ending, Runtime, RuntimeError, State, Target},
+    runtime::{Container, Ending, Image, Runtime, RuntimeError, State, Target},
 };
 use spec::Place;
 
@@ -37,6 +45,8 @@ const CALL_TIMEOUT_SECONDS: u64 = 120;
 const EVENTS_PAUSE: Duration = Duration::from_millis(500);
 /// Shown bytes of one line of a failed unit.
 const LAST_LINE_BYTES: usize = 2_000;
+/// What the engine calls an image that has no tag or no digest.
+const NAMELESS: &str = "<none>";
 /// The network's bridge. A fixed name, so that the engine refuses a second network of this name.
 const BRIDGE: &str = "trireme0";
 
@@ -151,22 +161,6 @@ impl Docker {
         }
     }
 
-    async fn last_lines(&self, client: &bollard::Docker, container: &str) -> Vec<String> {
-        let options = LogsOptionsBuilder::new()
-            .stdout(true)
-            .stderr(true)
-            .tail(&LAST_LINES.to_string())
-            .build();
-        let output: Result<Vec<LogOutput>, Error> =
-            client.logs(container, Some(options)).try_collect().await;
-        let lines = output.unwrap_or_default().into_iter().map(|line| {
-            let bytes = line.into_bytes();
-            let shown = &bytes[..bytes.len().min(LAST_LINE_BYTES)];
-            String::from_utf8_lossy(shown).trim_end().to_owned()
-        });
-        lines.collect()
-    }
-
     /// Ids of containers with these labels, whatever their state, and their labels.
     pub async fn labelled(&self, labels: &[&str]) -> Result<Vec<ContainerSummary>, RuntimeError> {
         let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
@@ -248,12 +242,59 @@ impl Runtime for Docker {
             code,
             // The engine also says so when only a child process was killed and the unit ended well.
             out_of_memory: state.oom_killed.unwrap_or_default() && code != 0,
-            last_lines: self.last_lines(&client, container).await,
+            last_lines: self.last_lines(container).await.unwrap_or_default(),
         })
+    }
+
+    async fn last_lines(&self, container: &str) -> Result<Vec<String>, RuntimeError> {
+        let options = LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .tail(&LAST_LINES.to_string())
+            .build();
+        let client = self.client().await?;
+        let output: Result<Vec<LogOutput>, Error> =
+            client.logs(container, Some(options)).try_collect().await;
+        let lines = self.answered(output).await?.into_iter().map(|line| {
+            let bytes = line.into_bytes();
+            let shown = &bytes[..bytes.len().min(LAST_LINE_BYTES)];
+            String::from_utf8_lossy(shown).trim_end().to_owned()
+        });
+        Ok(lines.collect())
     }
 
     async fn remove(&self, container: &str) -> Result<(), RuntimeError> {
         self.discard(container).await
+    }
+
+    async fn images(&self) -> Result<Vec<Image>, RuntimeError> {
+        let client = self.client().await?;
+        let everybodys = ListContainersOptionsBuilder::new().all(true).build();
+        // Containers last: one that is made meanwhile counts.
+        let images = self.answered(client.list_images(None::<ListImagesOptions>).await).await?;
+        let containers = self.answered(client.list_containers(Some(everybodys)).await).await?;
+        let used: BTreeSet<String> =
+            containers.into_iter().filter_map(|container| container.image_id).collect();
+        let image = |summary: ImageSummary| Image {
+            is_used: used.contains(&summary.id),
+            id: summary.id,
+            names: [summary.repo_tags, summary.repo_digests]
+                .concat()
+                .into_iter()
+                .filter(|name| !name.starts_with(NAMELESS))
+                .collect(),
+        };
+        Ok(images.into_iter().map(image).collect())
+    }
+
+    async fn remove_image(&self, name: &str) -> Result<(), RuntimeError> {
+        let client = self.client().await?;
+        let removed = client.remove_image(name, None::<RemoveImageOptions>, None).await;
+        match self.answered(removed).await {
+            Ok(_) => Ok(()),
+            Err(RuntimeError::Gone(why)) => Err(RuntimeError::ImageMissing(why)),
+            Err(error) => Err(error),
+        }
     }
 
     async fn probe(&self, target: &Target) -> Result<(), String> {

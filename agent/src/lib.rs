@@ -10,6 +10,7 @@ pub mod docker;
 pub mod engine;
 pub mod gateway;
 pub mod health;
+pub mod images;
 pub mod logs;
 mod machine;
 pub mod memory;
@@ -37,6 +38,7 @@ use tonic::transport::{Server, server::TcpIncoming};
 use docker::{Docker, spec::Place};
 use engine::{Engine, Handle};
 use gateway::{Link, LinkHealth};
+use images::Collector;
 use logs::Shipper;
 use orders::Orders;
 use report::{Machine, Reporter};
@@ -109,7 +111,7 @@ impl Agent {
             runtime: docker.clone(),
             lines: Arc::new(lines.clone()),
             room: room.clone(),
-            clock,
+            clock: clock.clone(),
             kick,
         };
         let (engine, handle) = Engine::new(parts, tasks.clone());
@@ -131,9 +133,11 @@ impl Agent {
             },
             channel: gateway,
             told: handle.told(),
+            room: room.clone(),
             disk_free: disk_free.clone(),
         };
         let sessions = Sessions { docker: docker.clone(), lines, room, tasks: tasks.clone() };
+        let images = Collector::new(docker.clone(), handle.clone(), clock, &config.registry);
         check_health(&admin, &handle, &link.health);
 
         tasks.spawn("admin", admin.serve(self.admin, stop.clone()));
@@ -141,6 +145,7 @@ impl Agent {
         tasks.spawn("orders", link.follow(stop.clone()));
         tasks.spawn("report", reporter.run(stop.clone()));
         tasks.spawn("disk", report::watch_disk(docker, config.folder, disk_free, stop.clone()));
+        tasks.spawn("images", images.run(stop.clone()));
         tasks.spawn("leftovers", sessions.clone().clear_leftovers(stop.clone()));
         tasks.spawn("sessions", serve(self.sessions, identity, sessions, stop));
         Ok(tasks.finish().await?)

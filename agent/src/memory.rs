@@ -116,7 +116,7 @@ impl Memory {
     }
 
     /// Its check failed too often: it counts as down from now on, and its container must end.
-    pub fn unwell(&mut self, reason: String, now: Time) {
+    pub fn unwell(&mut self, reason: String, last_lines: Vec<String>, now: Time) {
         if !matches!(self.phase, Phase::Running | Phase::Ready) {
             return;
         }
@@ -126,7 +126,7 @@ impl Memory {
             reason: reason.clone(),
             code: UNHEALTHY.to_owned(),
             at: now,
-            last_lines: Vec::new(),
+            last_lines,
         });
         self.unhealthy = Some(reason);
     }
@@ -173,9 +173,11 @@ impl Memory {
         }
     }
 
-    /// It was stopped because its check failed.
-    pub fn stopped_unhealthy(&mut self, attempt: u32, last_lines: Vec<String>, now: Time) {
+    /// It was stopped because its check failed. Without newer lines those of the failure stay.
+    pub fn stopped_unhealthy(&mut self, attempt: u32, newest: Vec<String>, now: Time) {
         let reason = self.unhealthy.take().unwrap_or_else(|| "its check failed".to_owned());
+        let known = self.trouble.take().map(|trouble| trouble.last_lines).unwrap_or_default();
+        let last_lines = if newest.is_empty() { known } else { newest };
         self.ended_attempt = self.ended_attempt.max(attempt);
         self.fail(Some(Trouble { reason, code: UNHEALTHY.to_owned(), at: now, last_lines }), now);
     }
@@ -342,6 +344,27 @@ mod tests {
             memory.not_started(UnitKind::ReleasePhase, "cannot-start", reason, Time(5));
         }
         assert_eq!(memory.phase, Phase::Finished);
+    }
+
+    #[test]
+    fn an_unhealthy_unit_tells_its_lines_at_once_and_keeps_them_when_stopping_brings_none() {
+        let mut memory = Memory::new(Time(0));
+        memory.phase = Phase::Ready;
+        memory.unwell("no answer".to_owned(), lines("ill"), Time(1));
+        assert_eq!(
+            (memory.phase, memory.status().trouble.unwrap().last_lines),
+            (Phase::Backoff, lines("ill"))
+        );
+        memory.stopped_unhealthy(1, Vec::new(), Time(2));
+        assert_eq!(memory.status().trouble.unwrap().last_lines, lines("ill"));
+        memory.phase = Phase::Ready;
+        memory.unwell("no answer".to_owned(), lines("ill"), Time(3));
+        memory.stopped_unhealthy(2, lines("bye"), Time(4));
+        assert_eq!(memory.status().trouble.unwrap().last_lines, lines("bye"));
+    }
+
+    fn lines(text: &str) -> Vec<String> {
+        vec![text.to_owned()]
     }
 
     #[test]

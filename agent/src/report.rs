@@ -21,7 +21,7 @@ use service::{Stop, durable};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
-use crate::{docker::Docker, engine::Told};
+use crate::{docker::Docker, engine::Told, room::Room};
 
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 const REPORT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -42,13 +42,24 @@ pub struct Machine {
     pub cpu_millis: u32,
 }
 
+/// What of the machine moves.
+#[derive(Debug, Clone, Copy)]
+pub struct Gauges {
+    /// Memory held by one-off commands.
+    pub sessions_bytes: u64,
+    /// Free disk where images are kept.
+    pub disk_free_bytes: u64,
+}
+
 /// A report of this moment.
-pub fn report(machine: &Machine, disk_free_bytes: u64, told: &Told) -> NodeReport {
+pub fn report(machine: &Machine, gauges: Gauges, told: &Told) -> NodeReport {
+    let Gauges { sessions_bytes, disk_free_bytes } = gauges;
     let node = Node {
         sights: std::collections::BTreeMap::new(),
         name: machine.name.clone(),
         addresses: machine.addresses.clone(),
         memory_bytes: machine.memory_bytes,
+        sessions_bytes,
         cpu_millis: machine.cpu_millis,
         disk_free_bytes,
         trouble: told.trouble.clone(),
@@ -78,6 +89,8 @@ pub struct Reporter {
     pub channel: Channel,
     /// The engine's statuses.
     pub told: watch::Receiver<Told>,
+    /// Memory, for what one-off commands hold of it.
+    pub room: Room,
     /// Free disk, as [`watch_disk`] sees it.
     pub disk_free: Arc<AtomicU64>,
 }
@@ -107,7 +120,11 @@ impl Reporter {
     }
 
     async fn tell(&self, client: &mut GatewayClient<Channel>, told: &Told) -> anyhow::Result<()> {
-        let report = report(&self.machine, self.disk_free.load(Ordering::Relaxed), told);
+        let gauges = Gauges {
+            sessions_bytes: self.room.sessions_bytes(),
+            disk_free_bytes: self.disk_free.load(Ordering::Relaxed),
+        };
+        let report = report(&self.machine, gauges, told);
         let told = tokio::time::timeout(REPORT_TIMEOUT, client.report_node(report)).await;
         told.context("report in time")?.context("report")?;
         Ok(())
@@ -171,9 +188,11 @@ mod tests {
             applied_version: 9,
             trouble: Some("failed to reach the Docker Engine".to_owned()),
         };
-        let report = report(&machine, 77, &told);
+        let gauges = Gauges { sessions_bytes: 3, disk_free_bytes: 77 };
+        let report = report(&machine, gauges, &told);
         let node: Node = serde_json::from_str(&report.node_json).unwrap();
-        assert_eq!((node.disk_free_bytes, node.trouble), (77, told.trouble));
+        assert_eq!((node.disk_free_bytes, node.sessions_bytes), (77, 3));
+        assert_eq!(node.trouble, told.trouble);
         let read: UnitStatus = serde_json::from_str(&report.statuses_json["shop-web-1"]).unwrap();
         assert_eq!((read, report.applied_version), (status, 9));
     }

@@ -30,8 +30,17 @@ pub trait Runtime: Send + Sync + 'static {
     /// How a container ended.
     async fn ending(&self, container: &str) -> Result<Ending, RuntimeError>;
 
+    /// The last output of a container, running or ended.
+    async fn last_lines(&self, container: &str) -> Result<Vec<String>, RuntimeError>;
+
     /// Removes a container and what it wrote.
     async fn remove(&self, container: &str) -> Result<(), RuntimeError>;
+
+    /// All images the engine has, whoever made them.
+    async fn images(&self) -> Result<Vec<Image>, RuntimeError>;
+
+    /// Takes a name from an image; with its last name the image itself goes.
+    async fn remove_image(&self, name: &str) -> Result<(), RuntimeError>;
 
     /// Asks a unit how it is, once.
     async fn probe(&self, target: &Target) -> Result<(), String>;
@@ -74,6 +83,17 @@ pub enum State {
     Running,
     /// Ended.
     Exited,
+}
+
+/// One image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The engine's id.
+    pub id: String,
+    /// With a tag, then with a digest: `127.0.0.1:5000/shop:latest`, `127.0.0.1:5000/shop@sha256:...`.
+    pub names: Vec<String>,
+    /// Whether any container is made from it.
+    pub is_used: bool,
 }
 
 /// How a container ended.

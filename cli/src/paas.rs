@@ -12,6 +12,7 @@ pub mod failure;
 pub mod prompt;
 pub mod session;
 pub mod target;
+pub mod terminal;
 
 pub mod client;
 pub mod connection;
@@ -21,6 +22,7 @@ pub mod tls;
 
 pub mod dotenv;
 pub mod git;
+pub mod listing;
 pub mod moment;
 
 pub mod apps;
@@ -37,6 +39,7 @@ pub mod maintenance;
 pub mod perms;
 pub mod ps;
 pub mod releases;
+pub mod remotes;
 pub mod run;
 pub mod tokens;
 pub mod users;

@@ -4,10 +4,13 @@
 
 #[path = "cluster/ground.rs"]
 mod ground;
+#[path = "cluster/transcript.rs"]
+mod transcript;
 
-use std::fs;
+use std::{fs, os::unix::process::CommandExt, process::Command};
 
-use ground::{Ground, PROGRAMS, Pid, until};
+use ground::{Done, Ground, PROGRAMS, Pid, until};
+use transcript::Transcript;
 
 #[test]
 fn up_starts_everything_once_and_down_stops_it() {
@@ -198,4 +201,118 @@ fn other_settings_are_refused_while_the_cluster_runs_and_taken_when_it_is_stoppe
     assert!(node.ok);
     let node = ground.clusterctl(&["up", "--node", "n2"]);
     assert!(node.code == 1 && node.err.contains("`n1`"), "{node:?}");
+}
+
+#[test]
+fn refusals_of_up() {
+    let ground = Ground::new();
+    let mut at = Transcript::new("refusals", &ground);
+    at.run("up --domain Bad_Name --node Bad_Node");
+    at.run("up --docker-socket /nowhere.sock --demo /nowhere");
+    at.run("up --bind 192.0.2.1");
+    for data in ["data", "/dev/null", "/proc/trireme"] {
+        let mut up = ground.up();
+        up.arg("--docker-socket").arg(ground.docker_socket()).args(["--data", data]);
+        at.record(&format!("up --data {data}"), &Done::of(&mut up));
+    }
+
+    at.about("somebody holds the port");
+    let held = std::net::TcpListener::bind(("0.0.0.0", ground.port(0))).unwrap();
+    at.run("up");
+    drop(held);
+
+    at.about("not as root");
+    ground::make_executable(ground.folder());
+    let mut stranger = ground.up();
+    stranger.arg("--docker-socket").arg(ground.docker_socket()).arg("--data").arg(ground.data());
+    at.record("up", &Done::of(stranger.uid(65_534).gid(65_534)));
+
+    at.about("on a disk of 16 MiB");
+    let small = ground.folder().join("small");
+    fs::create_dir(&small).unwrap();
+    let on_small_disk = r#"mount -t tmpfs -o size=16m none "$1" && shift && exec "$@""#;
+    let mut mounted = Command::new("unshare");
+    mounted.args(["--mount", "sh", "-c", on_small_disk, "sh"]).arg(&small);
+    let up = ground.up();
+    mounted.arg(up.get_program()).args(up.get_args());
+    mounted.arg("--docker-socket").arg(ground.docker_socket());
+    mounted.arg("--data").arg(small.join("data"));
+    at.record("up --data HERE/small/data", &Done::of(&mut mounted));
+
+    for (path, status) in [("/_ping", 500), ("/images/", 404), ("/images/", 500)] {
+        at.about(&format!("the Docker Engine answers {path} with {status}"));
+        ground.break_docker(path, status);
+        at.run("up");
+    }
+
+    at.about("programs are missing");
+    ground.break_docker("/none", 200);
+    for name in ["trireme-agent", "trireme-pre-receive"] {
+        fs::remove_file(ground.programs_folder().join(name)).unwrap();
+    }
+    at.run("up");
+    assert!(!ground.data().exists() && !small.join("data").exists());
+    at.finish();
+}
+
+#[test]
+fn a_cluster_from_up_to_wipe() {
+    let ground = Ground::new();
+    let mut at = Transcript::new("life", &ground);
+    for command in ["status", "status --json", "doctor", "logs agent", "down"] {
+        at.run(command);
+    }
+    for command in ["up", "up", "up --domain example.org", "status", "status --json"] {
+        at.run(command);
+    }
+    let log = r#"{"timestamp":"T","level":"INFO","target":"agent","message":"listening","n":2}"#;
+    fs::write(ground.data().join("log/agent.log"), format!("one\n{log}\n")).unwrap();
+    for command in ["logs agent -n 1", "logs agent -n 1 --raw", "doctor", "doctor --json"] {
+        at.run(command);
+    }
+    for command in ["down", "down", "status", "doctor", "up --node n2"] {
+        at.run(command);
+    }
+    at.about("the Docker Engine does not list containers");
+    ground.break_docker("/containers/", 500);
+    at.run("down");
+    ground.break_docker("/none", 200);
+    for command in ["down --wipe", "down --wipe --confirm n2", "down --wipe --confirm n1", "status"]
+    {
+        at.run(command);
+    }
+    at.finish();
+}
+
+#[test]
+fn help_and_wrong_words() {
+    let ground = Ground::new();
+    let mut at = Transcript::new("words", &ground);
+    for command in [
+        "",
+        "--help",
+        "--version",
+        "up --help",
+        "down --help",
+        "status --help",
+        "logs --help",
+        "doctor --help",
+        "nonsense",
+        "stauts",
+        "up --http-port x",
+        "up --http-port 70000",
+        "up --bind here",
+        "up now",
+        "down --confirm n1",
+        "logs",
+        "logs nobody",
+        "logs agent -n some",
+        "completion",
+        "completion tcsh",
+    ] {
+        at.run_bare(command);
+    }
+    let completion = Done::of(&mut ground.command(&["completion", "bash"]));
+    assert!(completion.ok && completion.out.contains("complete -F _clusterctl"), "{completion:?}");
+    at.finish();
 }

@@ -8,6 +8,10 @@
 mod answers;
 #[path = "paas/fake.rs"]
 mod fake;
+#[path = "paas/prompts.rs"]
+mod prompts;
+#[path = "paas/pty.rs"]
+mod pty;
 #[path = "paas/terminal.rs"]
 mod terminal;
 #[path = "paas/transcript.rs"]
@@ -38,6 +42,12 @@ fn accounts() {
         Answer::json("GET /v1/keys", 200, &format!("[{}]", answers::KEY)),
         Answer::json("DELETE /v1/keys/laptop", 204, ""),
         Answer::json("GET /v1/users", 200, answers::USERS),
+        Answer::json(
+            "DELETE /v1/users/bob?confirm=bob",
+            409,
+            &problem("in-use", "`bob` owns apps: shop"),
+        ),
+        Answer::json("DELETE /v1/users/bob?confirm=bob", 204, ""),
         Answer::json("PUT /v1/settings/registration", 200, r#"{"open":true}"#),
         Answer::json("PUT /v1/settings/registration", 200, r#"{"open":false}"#),
     ]);
@@ -62,6 +72,10 @@ fn accounts() {
     at.run("keys:remove laptop");
     at.run("users --json");
     at.run("users");
+    at.run("users:delete bob");
+    at.run("users:delete bob --confirm bab");
+    at.run("users:delete bob --confirm bob");
+    at.run("auth:cancel bob --confirm bob");
     at.run("registration:open");
     at.run("registration:close");
     at.run("logout -c prod");

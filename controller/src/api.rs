@@ -6,6 +6,7 @@
 
 pub mod access;
 mod answer;
+mod confirm;
 mod openapi;
 mod request;
 

@@ -114,6 +114,7 @@ mod tests {
             addresses: Addresses::default(),
             sights: BTreeMap::new(),
             memory_bytes: 1 << 30,
+            sessions_bytes: 0,
             cpu_millis: 2000,
             disk_free_bytes: heard,
             trouble: None,

@@ -32,13 +32,21 @@ pub struct Story {
     /// Tells the app from a later one of the same name.
     created: Time,
     generation: u64,
+    /// When the change began, as far as it was seen going on.
+    began: Time,
     said: BTreeSet<String>,
 }
 
 impl Story {
     /// A story of the change that made `generation`.
     pub fn new(app: &App, generation: u64) -> Story {
-        Story { app: app.name.clone(), created: app.created, generation, said: BTreeSet::new() }
+        Story {
+            app: app.name.clone(),
+            created: app.created,
+            generation,
+            began: Time::default(),
+            said: BTreeSet::new(),
+        }
     }
 
     /// The app's name.
@@ -71,10 +79,14 @@ impl Story {
         else {
             return Vec::new();
         };
-        let began = began(app);
+        // What runs on after a failure is what ran before it, and no news.
+        if matches!(self.end(app), Some(End::Failed(_))) {
+            return Vec::new();
+        }
+        self.began = self.began.max(began(app));
         let mut lines = Vec::new();
         for unit in view.snapshot.units_of(&self.app).map(|unit| &unit.value) {
-            lines.extend(unit_line(unit, view.snapshot.statuses.get(&unit.id), began));
+            lines.extend(unit_line(unit, view.snapshot.statuses.get(&unit.id), self.began));
         }
         let waiting = view.waiting.iter().filter(|waiting| waiting.app == self.app);
         lines.extend(waiting.map(|waiting| format!("waiting: {}", waiting.reason)));
@@ -83,7 +95,7 @@ impl Story {
     }
 }
 
-/// When the change in hand began; units made since belong to it.
+/// When the change in hand began; units made since belong to it. A deploy that has ended tells no more when that was.
 fn began(app: &App) -> Time {
     let shaped = app.formation.values().map(|scale| scale.changed).max().unwrap_or_default();
     app.target.as_ref().map_or(shaped, |deploy| deploy.started)

@@ -1,6 +1,7 @@
 //! Tells the registry which images are still needed, now and then and best effort.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::app::App;
@@ -9,6 +10,7 @@ use model::snapshot::Snapshot;
 use proto::registry::RetainRequest;
 use proto::registry::registry_client::RegistryClient;
 use service::{Clock, Identity, Tasks};
+use tokio::sync::Mutex;
 use tonic::transport::Channel;
 
 use crate::plan::retention::retained;
@@ -36,23 +38,26 @@ impl Images {
 
     /// Deletes all images of an app. A failure is told in the program's log only.
     pub async fn forget(&self, app: &AppName) {
-        self.retain(RetainRequest { repository: app.to_string(), keep: Vec::new(), whole: true })
-            .await;
+        let whole = RetainRequest { repository: app.to_string(), keep: Vec::new(), whole: true };
+        self.retain(whole).await;
     }
 
-    async fn retain(&self, request: RetainRequest) {
+    /// Says whether the registry did it.
+    async fn retain(&self, request: RetainRequest) -> bool {
         let (repository, mut client) = (request.repository.clone(), self.client.clone());
         match tokio::time::timeout(ANSWER_LIMIT, client.retain(request)).await {
             Ok(Ok(answer)) => {
                 let gone = answer.into_inner();
                 let bytes = gone.bytes_freed;
                 tracing::debug!(repository, bytes, "told the registry what is kept");
+                return true;
             }
             Ok(Err(status)) => {
                 tracing::warn!(repository, %status, "the registry was not told what is kept");
             }
             Err(_) => tracing::warn!(repository, "the registry did not answer"),
         }
+        false
     }
 }
 
@@ -61,35 +66,41 @@ pub struct Retention {
     images: Images,
     clock: Clock,
     tasks: Tasks,
-    told: BTreeMap<AppName, BTreeSet<ReleaseNumber>>,
+    /// Held by the round that is under way, so that there is one at a time.
+    told: Arc<Mutex<Told>>,
     last: Duration,
 }
+
+/// The releases of each app whose images the registry last said it keeps.
+type Told = BTreeMap<AppName, BTreeSet<ReleaseNumber>>;
 
 impl Retention {
     /// Nothing was told yet.
     pub fn new(images: Images, clock: Clock, tasks: Tasks) -> Retention {
         let last = clock.monotonic();
-        Retention { images, clock, tasks, told: BTreeMap::new(), last }
+        Retention { images, clock, tasks, told: Arc::default(), last }
     }
 
-    /// Tells the registry about apps whose releases changed, if it is time again.
+    /// Tells the registry about apps whose releases changed, if it is time again. What it was not told is told again
+    /// the next time.
     pub fn follow(&mut self, snapshot: &Snapshot) {
         if self.clock.since(self.last) < PERIOD {
             return;
         }
+        let Ok(mut told) = self.told.clone().try_lock_owned() else { return };
         self.last = self.clock.monotonic();
-        self.told.retain(|app, _| snapshot.apps.contains_key(app));
+        told.retain(|app, _| snapshot.apps.contains_key(app));
         let mut requests = Vec::new();
         for app in snapshot.apps.values().map(|app| &app.value) {
             let kept = retained(&numbers(app, snapshot), app);
-            if app.destroyed.is_some() || self.told.get(&app.name) == Some(&kept) {
+            if app.destroyed.is_some() || told.get(&app.name) == Some(&kept) {
                 continue;
             }
             let keep = digests(app, &kept, snapshot);
-            self.told.insert(app.name.clone(), kept);
             if !keep.is_empty() {
                 let repository = app.name.to_string();
-                requests.push(RetainRequest { repository, keep, whole: false });
+                let request = RetainRequest { repository, keep, whole: false };
+                requests.push((app.name.clone(), kept, request));
             }
         }
         if requests.is_empty() {
@@ -97,10 +108,13 @@ impl Retention {
         }
         let (images, stop) = (self.images.clone(), self.tasks.stop().clone());
         self.tasks.spawn("image retention", async move {
-            for request in requests {
-                tokio::select! {
+            for (app, kept, request) in requests {
+                let is_told = tokio::select! {
                     () = stop.wait() => return,
-                    () = images.retain(request) => {}
+                    is_told = images.retain(request) => is_told,
+                };
+                if is_told {
+                    told.insert(app, kept);
                 }
             }
         });
@@ -120,3 +134,6 @@ fn digests(app: &App, kept: &BTreeSet<ReleaseNumber>, snapshot: &Snapshot) -> Ve
     let digests = images.filter_map(|build| build.image.split_once('@'));
     digests.map(|(_, digest)| digest.to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,6 +160,11 @@ impl ProcessType {
         ProcessType("web".to_owned())
     }
 
+    /// The type of one-off commands. It has limits; an app need not have it.
+    pub fn run() -> ProcessType {
+        ProcessType("run".to_owned())
+    }
+
     /// The type whose command runs once on each new image before the rollout.
     pub fn release() -> ProcessType {
         ProcessType("release".to_owned())

@@ -17,6 +17,9 @@ pub struct Node {
     pub addresses: Addresses,
     /// Memory that units may reserve, in all.
     pub memory_bytes: u64,
+    /// How much of it one-off commands hold; only the agent knows of them.
+    #[serde(default)]
+    pub sessions_bytes: u64,
     /// CPU in thousandths of a core.
     pub cpu_millis: u32,
     /// Free bytes where Docker keeps images.

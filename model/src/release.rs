@@ -172,4 +172,13 @@ impl Release {
     pub fn limits(&self, process: &ProcessType) -> Limits {
         self.settings.get(process).map(|settings| settings.limits.clone()).unwrap_or_default()
     }
+
+    /// The limits of a one-off command: what is set for `run`, else what is set for `web`, whose work it mostly does.
+    pub fn one_off_limits(&self) -> Limits {
+        let (own, web) = (self.limits(&ProcessType::run()), self.limits(&ProcessType::web()));
+        Limits {
+            memory_bytes: own.memory_bytes.or(web.memory_bytes),
+            cpu_millis: own.cpu_millis.or(web.cpu_millis),
+        }
+    }
 }

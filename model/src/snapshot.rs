@@ -72,9 +72,11 @@ impl Snapshot {
             .filter(move |router| now.since_ms(router.heard) < ROUTER_LOST_AFTER_MS)
     }
 
-    /// Memory reserved on a node by all units that are not gone.
+    /// Memory reserved on a node by all units that are not gone and by one-off commands.
     pub fn reserved_bytes(&self, node: &NodeName) -> u64 {
         let here = self.units.values().filter(|unit| unit.value.node == *node);
-        here.map(|unit| unit.value.memory_bytes).sum()
+        let units: u64 = here.map(|unit| unit.value.memory_bytes).sum();
+        let sessions = self.nodes.get(node).map_or(0, |node| node.sessions_bytes);
+        units.saturating_add(sessions)
     }
 }

@@ -86,6 +86,7 @@ mod tests {
             name: name.parse().unwrap(),
             addresses: Addresses::default(),
             memory_bytes: 0,
+            sessions_bytes: 0,
             cpu_millis: 0,
             disk_free_bytes: 0,
             trouble: None,

@@ -65,6 +65,8 @@ codes! {
     NotFound = "not-found", 404;
     /// There is one already.
     Exists = "exists", 409;
+    /// Something else needs it.
+    InUse = "in-use", 409;
     /// A deploy of the app is under way.
     Busy = "busy", 409;
     /// Somebody changed it at the same moment.

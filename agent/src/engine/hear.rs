@@ -7,7 +7,7 @@ use super::{
     work::{Event, Failure, What},
 };
 use crate::{
-    health::{self, Patient, Verdict},
+    health::{self, Patient},
     memory::End,
     runtime::Container,
 };
@@ -25,20 +25,20 @@ impl Engine {
                 memory.enter(phase, now);
                 return false;
             }
-            What::Verdict { container, verdict } => {
+            What::Ready { container } => {
+                self.unasked.remove(&container);
+                if memory.container.as_ref() == Some(&container) {
+                    memory.healthy(now);
+                }
+                return false;
+            }
+            What::Unwell { container, reason, last_lines } => {
                 self.unasked.remove(&container);
                 if memory.container.as_ref() != Some(&container) {
                     return false;
                 }
-                match verdict {
-                    Verdict::Ready => memory.healthy(now),
-                    Verdict::Failed { reason } => {
-                        tracing::warn!(%unit, reason, "a unit is unhealthy");
-                        memory.unwell(reason, now);
-                        return true;
-                    }
-                }
-                return false;
+                tracing::warn!(%unit, reason, "a unit is unhealthy");
+                memory.unwell(reason, last_lines, now);
             }
             What::Started(container) => {
                 memory.pending -= 1;

@@ -18,6 +18,8 @@ const STARTS: usize = 4;
 const PULLS: usize = 2;
 /// Containers removed at once; removing competes with starting for the Docker Engine's locks.
 const REMOVALS: usize = 2;
+/// How long a failed check waits for the unit's last output before it is told without.
+const LINES_TIMEOUT: Duration = Duration::from_secs(1);
 /// A step that failed is not tried again before.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
@@ -55,12 +57,19 @@ pub enum What {
     },
     /// A removal ended, well or not.
     Removed,
-    /// A health check has something to say.
-    Verdict {
-        /// Of which container.
+    /// A container's check passed often enough.
+    Ready {
+        /// Which.
         container: String,
-        /// What.
-        verdict: Verdict,
+    },
+    /// A container's check failed too often.
+    Unwell {
+        /// Which.
+        container: String,
+        /// Why, in the user's words.
+        reason: String,
+        /// Its last output.
+        last_lines: Vec<String>,
     },
 }
 
@@ -211,8 +220,21 @@ impl Worker {
 
     /// Tells what a health check found.
     pub async fn tell_verdict(&self, unit: &UnitId, container: &str, verdict: Verdict) {
-        let container = container.to_owned();
-        self.tell(unit.clone(), What::Verdict { container, verdict }).await;
+        let what = match verdict {
+            Verdict::Ready => What::Ready { container: container.to_owned() },
+            Verdict::Failed { reason } => What::Unwell {
+                container: container.to_owned(),
+                reason,
+                last_lines: self.last_lines(container).await,
+            },
+        };
+        self.tell(unit.clone(), what).await;
+    }
+
+    /// As far as they can be had at once: whoever waits wants to know that the unit is down.
+    async fn last_lines(&self, container: &str) -> Vec<String> {
+        let asked = tokio::time::timeout(LINES_TIMEOUT, self.runtime.last_lines(container)).await;
+        asked.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     async fn failed(&self, action: &str, container: &Container, error: &RuntimeError) {

@@ -233,7 +233,7 @@ fn an_unhealthy_unit_is_stopped() {
     let running = container("a", 1, State::Running);
     let case = Case::new(vec![order("a", Desired::Run)], vec![running.clone()]);
     let case = case.remember("a", settled(&running));
-    let case = case.remember("a", |memory| memory.unwell("no answer".to_owned(), NOW));
+    let case = case.remember("a", |memory| memory.unwell("no answer".to_owned(), Vec::new(), NOW));
     assert_eq!(case.steps(), ["stop a 1"]);
 }
 

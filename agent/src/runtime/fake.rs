@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use model::{name::UnitId, time::Time};
 use tokio::sync::Notify;
 
-use super::{Container, Ending, Runtime, RuntimeError, State, Target};
+use super::{Container, Ending, Image, Runtime, RuntimeError, State, Target};
 use crate::orders::Order;
 
 /// The engine. Clones are handles on the same one.
@@ -32,6 +32,7 @@ struct World {
     missing_images: BTreeSet<String>,
     unstartable_images: BTreeSet<String>,
     unhealthy: BTreeSet<UnitId>,
+    images: Vec<Image>,
     calls: Vec<String>,
 }
 
@@ -82,6 +83,11 @@ impl FakeRuntime {
         }
         drop(world);
         self.0.changed.notify_one();
+    }
+
+    /// Puts an image there.
+    pub fn add_image(&self, image: Image) {
+        self.world().images.push(image);
     }
 
     /// All containers, whether the engine answers or not.
@@ -208,11 +214,35 @@ impl Runtime for FakeRuntime {
             .ok_or_else(|| RuntimeError::Gone(container.to_owned()))
     }
 
+    async fn last_lines(&self, container: &str) -> Result<Vec<String>, RuntimeError> {
+        let world = self.answering()?;
+        let found = world.containers.get(container);
+        let found = found.ok_or_else(|| RuntimeError::Gone(container.to_owned()))?;
+        Ok(vec![format!("{} says this", found.unit)])
+    }
+
     async fn remove(&self, container: &str) -> Result<(), RuntimeError> {
         let mut world = self.answering()?;
         world.called("remove", container);
         world.containers.remove(container);
         world.endings.remove(container);
+        Ok(())
+    }
+
+    async fn images(&self) -> Result<Vec<Image>, RuntimeError> {
+        Ok(self.answering()?.images.clone())
+    }
+
+    async fn remove_image(&self, name: &str) -> Result<(), RuntimeError> {
+        let mut world = self.answering()?;
+        let missing = || RuntimeError::ImageMissing(name.to_owned());
+        let named = |image: &Image| image.names.iter().any(|known| known == name);
+        let index = world.images.iter().position(named).ok_or_else(missing)?;
+        world.images[index].names.retain(|known| known != name);
+        if world.images[index].names.is_empty() {
+            world.images.remove(index);
+        }
+        world.calls.push(format!("remove {name}"));
         Ok(())
     }
 

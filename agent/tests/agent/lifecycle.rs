@@ -158,8 +158,10 @@ fn an_http_check_wants_the_status_it_was_given() {
         rig.order(bad);
         rig.until_phase("web-1", Phase::Ready).await;
         let status = rig.until("web-2", "refused", |status| status.trouble.is_some()).await;
-        let reason = status.trouble.expect("it was asked for").reason;
+        let trouble = status.trouble.expect("it was asked for");
+        let (reason, lines) = (trouble.reason, trouble.last_lines);
         assert!(reason.ends_with("GET /well?yes answered 200"), "{reason}");
+        assert!(lines.iter().any(|line| line.starts_with("hit GET /well?yes")), "{lines:?}");
         assert!(!rig.phases("web-2").contains(&Phase::Ready));
     });
 }

@@ -67,6 +67,11 @@ pub fn docker(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
+/// Runs `docker` and tells whether it refused.
+pub fn docker_fails(arguments: &[&str]) -> bool {
+    !Command::new("docker").args(arguments).output().expect("docker is installed").status.success()
+}
+
 /// A gateway whose orders a test chooses.
 #[derive(Clone)]
 pub struct FakeGateway {
@@ -299,6 +304,7 @@ impl Rig {
             },
             listen: self.agent,
             admin: "127.0.0.1:0".parse().unwrap(),
+            registry: "127.0.0.1:1".to_owned(),
             folder: self.folder.path().join("agent"),
             identity: self.folder.path().join("identity").join("agent"),
             docker_socket: "/var/run/docker.sock".into(),

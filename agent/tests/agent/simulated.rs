@@ -95,7 +95,7 @@ impl Node {
     }
 }
 
-fn order(id: &str, desired: Desired) -> Order {
+pub fn order(id: &str, desired: Desired) -> Order {
     Order {
         unit: Unit {
             exclusive: false,
@@ -195,7 +195,11 @@ async fn a_unit_that_falls_ill_is_restarted_after_its_third_failure() {
     node.pass(Duration::from_millis(1_900)).await;
     assert_eq!(node.status(&unit).phase, Phase::Ready);
     node.until_phase(&unit, Phase::Backoff).await;
-    assert_eq!(node.status(&unit).trouble.unwrap().code, "unhealthy");
+    let trouble = node.status(&unit).trouble.unwrap();
+    assert_eq!(
+        (trouble.code.as_str(), trouble.last_lines),
+        ("unhealthy", vec!["a says this".to_owned()])
+    );
     node.runtime.set_unhealthy(&unit, false);
     node.until_phase(&unit, Phase::Ready).await;
     assert_eq!(node.runtime.calls(), ["start a 1", "stop a 1", "start a 2", "remove a 1"]);

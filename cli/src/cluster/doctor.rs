@@ -1,65 +1,34 @@
 //! `clusterctl doctor`: looks at everything a cluster on this machine stands on, and says what to do about what it finds.
 
-use std::{path::Path, process::ExitCode, time::Duration};
+mod certificates;
+mod finding;
+mod ports;
+
+use std::process::ExitCode;
 
 use anyhow::Context;
 use jiff::Timestamp;
-use serde::Serialize;
-use service::{durable::free_bytes, identity::CERT_FILE};
-use tokio::net::TcpStream;
+use service::durable::free_bytes;
 
+use self::{
+    certificates::certificates,
+    finding::{Finding, Grade, print},
+    ports::ports,
+};
 use super::{
-    certificate::Certificate,
-    choices::{Choices, Listener},
+    choices::Choices,
     control,
     docker::{Docker, STACK_IMAGE},
     health::{self, Health, ProgramStatus},
-    layout::{Layout, PROGRAMS},
-    preflight::{MIN_FREE_BYTES, holder_of},
-    provision::{RENEW_DAYS, saved_choices},
+    layout::Layout,
+    preflight::MIN_FREE_BYTES,
+    provision::saved_choices,
     up::data_flag,
 };
 use crate::output;
 
-/// Connecting on the machine itself takes no time.
-const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// A program started again this often is worth a look at its log.
 const MANY_RESTARTS: u32 = 3;
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// What was looked at.
-    pub area: String,
-    /// How it is.
-    pub grade: Grade,
-    /// What was seen.
-    pub seen: String,
-    /// What to do about it; empty where all is well.
-    pub advice: String,
-}
-
-/// How good or bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Grade {
-    /// As it should be.
-    Well,
-    /// It will become a problem.
-    Warning,
-    /// It is a problem.
-    Problem,
-}
-
-impl Finding {
-    fn well(area: &str, seen: String) -> Finding {
-        Finding { area: area.to_owned(), grade: Grade::Well, seen, advice: String::new() }
-    }
-
-    fn new(area: &str, grade: Grade, seen: String, advice: String) -> Finding {
-        Finding { area: area.to_owned(), grade, seen, advice }
-    }
-}
 
 /// Prints all findings; exit code 1 if one is a problem.
 pub async fn doctor(layout: &Layout, json: bool) -> anyhow::Result<ExitCode> {
@@ -80,20 +49,6 @@ pub async fn doctor(layout: &Layout, json: bool) -> anyhow::Result<ExitCode> {
     }
     let has_problem = findings.iter().any(|finding| finding.grade == Grade::Problem);
     Ok(if has_problem { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-fn print(findings: &[Finding]) {
-    for finding in findings {
-        let mark = match finding.grade {
-            Grade::Well => "ok     ",
-            Grade::Warning => "warning",
-            Grade::Problem => "PROBLEM",
-        };
-        output::line(format_args!("{mark}  {}: {}", finding.area, finding.seen));
-        if !finding.advice.is_empty() {
-            output::line(format_args!("         -> {}", finding.advice));
-        }
-    }
 }
 
 async fn examine(layout: &Layout, choices: &Choices) -> Vec<Finding> {
@@ -151,38 +106,6 @@ async fn docker(choices: &Choices) -> Vec<Finding> {
     vec![Finding::well("docker", answers), image]
 }
 
-fn certificates(layout: &Layout) -> Vec<Finding> {
-    let identities = PROGRAMS.iter().map(|program| program.name).chain(["api"]);
-    let mut files: Vec<_> =
-        identities.map(|name| (name, layout.identity(name).join(CERT_FILE))).collect();
-    files.push(("apps", layout.platform().join("chain.pem")));
-    files.push(("authority", layout.authority().join("ca.pem")));
-    let now = Timestamp::now();
-    files.iter().map(|(name, path)| certificate(layout, name, path, now)).collect()
-}
-
-fn certificate(layout: &Layout, name: &str, path: &Path, now: Timestamp) -> Finding {
-    let area = format!("certificate of {name}");
-    let data = data_flag(layout);
-    let renew = format!("`clusterctl down{data}`, then `clusterctl up{data}` makes a new one");
-    let certificate = match Certificate::read(path) {
-        Ok(certificate) => certificate,
-        Err(error) => return Finding::new(&area, Grade::Problem, error.to_string(), renew),
-    };
-    let (days, ends) = (certificate.days_left(), certificate.ends);
-    if now < certificate.starts {
-        let seen =
-            format!("it holds from {} only; this machine's clock says {now}", certificate.starts);
-        Finding::new(&area, Grade::Problem, seen, "set the clock".to_owned())
-    } else if now > ends {
-        Finding::new(&area, Grade::Problem, format!("it ended at {ends}"), renew)
-    } else if days < RENEW_DAYS {
-        Finding::new(&area, Grade::Warning, format!("{days} days left"), renew)
-    } else {
-        Finding::well(&area, format!("{days} days left"))
-    }
-}
-
 /// The clock must not have gone back: certificates and releases carry times.
 fn clock(layout: &Layout) -> Finding {
     let written = std::fs::metadata(layout.choices()).and_then(|file| file.modified());
@@ -233,81 +156,9 @@ fn program(layout: &Layout, status: &ProgramStatus) -> Finding {
     }
 }
 
-/// Of programs that run, their ports must answer; of others, they must be free.
-async fn ports(choices: &Choices, programs: &[ProgramStatus]) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for listener in choices.listeners() {
-        let status = programs.iter().find(|status| status.name == listener.program);
-        let is_running = status.is_some_and(|status| status.pid.is_some());
-        findings.extend(port(&listener, is_running).await);
-    }
-    if findings.is_empty() {
-        findings.push(Finding::well("ports", "all as they should be".to_owned()));
-    }
-    findings
-}
-
-async fn port(listener: &Listener, is_running: bool) -> Option<Finding> {
-    let mut address = listener.address;
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() {
-            [127, 0, 0, 1].into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        });
-    }
-    let connected = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address)).await;
-    let answers = matches!(connected, Ok(Ok(_)));
-    let area = format!("port {}", address.port());
-    let (program, what) = (listener.program, listener.what);
-    match (is_running, answers) {
-        (true, true) | (false, false) => None,
-        (true, false) => Some(Finding::new(
-            &area,
-            Grade::Problem,
-            format!("{program} runs but does not answer there ({what})"),
-            "look for a firewall on the loopback interface, and into the program's log".to_owned(),
-        )),
-        (false, true) => {
-            let holder = holder_of(address.port());
-            let holder = holder.map_or("another program".to_owned(), |holder| {
-                format!("`{}` (process {})", holder.name, holder.pid)
-            });
-            Some(Finding::new(
-                &area,
-                Grade::Problem,
-                format!("{holder} holds it; {program} wants it ({what})"),
-                format!("stop it, or move the port with `clusterctl up {}`", listener.flag),
-            ))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_certificate_is_judged_by_its_time() {
-        service::install_crypto();
-        let folder = tempfile::tempdir().unwrap();
-        let layout = Layout::new(folder.path());
-        let authority = service::Authority::create(&layout.authority()).unwrap();
-        let path = folder.path().join("cert.pem");
-        let grade = |days: u32, now: Timestamp| {
-            let issued = authority.issue_server(&["a.example".to_owned()], &[], days).unwrap();
-            std::fs::write(&path, issued.cert_pem).unwrap();
-            certificate(&layout, "api", &path, now).grade
-        };
-        let now = Timestamp::now();
-        let day = jiff::SignedDuration::from_hours(24);
-        assert_eq!(grade(100, now), Grade::Well);
-        assert_eq!(grade(10, now), Grade::Warning);
-        assert_eq!(grade(10, now + day * 11), Grade::Problem);
-        assert_eq!(grade(100, now - day), Grade::Problem, "the clock is behind");
-        std::fs::write(&path, "no certificate").unwrap();
-        assert_eq!(certificate(&layout, "api", &path, now).grade, Grade::Problem);
-    }
 
     #[test]
     fn a_program_that_keeps_ending_is_a_warning_even_when_well() {

@@ -37,6 +37,7 @@ pub async fn down(down: Down) -> anyhow::Result<ExitCode> {
     let removed = docker.remove_containers(&choices.node).await;
     match &removed {
         Ok(0) => {}
+        Ok(1) => println!("1 container of apps stopped and removed."),
         Ok(count) => println!("{count} containers of apps stopped and removed."),
         Err(error) => eprintln!(
             "clusterctl: the containers of apps may still run: {:#}. Start Docker, then run this again.",

@@ -53,6 +53,10 @@ pub enum ProvisionError {
 
 /// The choices made at an earlier `up`, if there was one.
 pub fn saved_choices(layout: &Layout) -> Result<Option<Choices>, DurableError> {
+    // What is no folder holds no cluster; what else it is, the look before an `up` tells.
+    if !layout.data.is_dir() {
+        return Ok(None);
+    }
     read_json(&layout.choices(), choices::VERSION)
 }
 

@@ -50,9 +50,10 @@ pub async fn up(up: Up) -> anyhow::Result<ExitCode> {
     let running: Vec<String> = control::living(layout).into_iter().map(|(name, _)| name).collect();
     let supervised = control::is_supervised(layout);
     if (supervised || !running.is_empty()) && saved.as_ref() != Some(&choices) {
-        return Ok(refuse(&[
-            "the cluster runs with other settings than these. Stop it with `clusterctl down` (its data is kept), then run this again.".to_owned(),
-        ]));
+        return Ok(refuse(&[format!(
+            "the cluster runs with other settings than these. Stop it with `clusterctl down{}` (its data is kept), then run this again.",
+            data_flag(layout)
+        )]));
     }
     let is_complete = supervised && running.len() == PROGRAMS.len();
     let problems = if is_complete {

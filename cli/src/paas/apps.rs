@@ -1,4 +1,4 @@
-//! Apps: create, list, info, open, branch, transfer, destroy; and their git remote.
+//! Apps: create, list, info, open, branch, transfer, destroy.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -10,8 +10,10 @@ use proto::api;
 
 use super::failure::Failure;
 use super::git;
+use super::listing::Listing;
 use super::moment;
 use super::prompt;
+use super::remotes;
 use super::rollout::{self, Wait};
 use super::target::{Json, OnApp, OnCluster, app_name};
 use crate::output::{self, line};
@@ -104,17 +106,6 @@ pub struct Destroy {
     app: OnApp,
 }
 
-/// Add an app's git remote to the repository here
-#[derive(Args)]
-#[command(after_help = "Example:\n  paasctl git:remote -a shop")]
-pub struct Remote {
-    /// Name of the git remote
-    #[arg(short, long, default_value = git::REMOTE, value_name = "NAME")]
-    remote: String,
-    #[command(flatten)]
-    app: OnApp,
-}
-
 impl Create {
     /// Creates it.
     pub async fn run(self) -> Result<(), Failure> {
@@ -125,45 +116,15 @@ impl Create {
         let app: api::AppInfo =
             client.send(Method::POST, "/v1/apps", &api::NewApp { name: self.name }).await?;
         line(format!("Created {}, it will answer at {}", app.name, app.url));
-        let here = Path::new(".");
-        if self.no_remote || !git::is_repository(here) {
+        if self.no_remote || !git::is_repository(Path::new(".")) {
             line(format!(
                 "Next, in the app's repository: paasctl git:remote -a {} && git push deis master",
                 app.name
             ));
             return Ok(());
         }
-        add_remote(&self.remote, &app);
+        remotes::add(&self.remote, &app);
         Ok(())
-    }
-}
-
-/// Adds the remote; an app stays created when that cannot be done.
-fn add_remote(remote: &str, app: &api::AppInfo) {
-    let here = Path::new(".");
-    let known =
-        git::remotes(here).unwrap_or_default().into_iter().find(|known| known.name == remote);
-    let added = match known {
-        Some(known) if known.url == app.git_remote => Ok(()),
-        Some(known) => Err(format!("the git remote `{remote}` is {} already", known.url)),
-        None => git::add_remote(here, remote, &app.git_remote)
-            .map_err(|failure| failure.problem.map(|problem| problem.message).unwrap_or_default()),
-    };
-    match added {
-        Ok(()) => {
-            line(format!("Git remote {remote}: {}", app.git_remote));
-            line(format!(
-                "Next: git push {remote} {}",
-                app.deploy_branch.as_deref().unwrap_or("master")
-            ));
-        }
-        Err(why) => {
-            eprintln!(" !     No git remote was added: {why}");
-            eprintln!(
-                " !     Under another name: paasctl git:remote -a {} --remote NAME",
-                app.name
-            );
-        }
     }
 }
 
@@ -171,22 +132,15 @@ impl List {
     /// Lists them.
     pub async fn run(self) -> Result<(), Failure> {
         let apps: Vec<api::AppInfo> = self.cluster.open()?.get("/v1/apps").await?;
-        if self.json.json {
-            return Ok(output::json(&apps)?);
-        }
-        if apps.is_empty() {
-            eprintln!("No apps yet. Create one: paasctl apps:create");
-            return Ok(());
-        }
-        let row = |app: api::AppInfo| {
-            let release = app.release.clone().unwrap_or_else(|| "-".to_owned());
-            vec![app.name.clone(), app.owner.clone(), release, formation(&app), app.url]
+        let listing = Listing {
+            when_empty: "No apps yet. Create one: paasctl apps:create",
+            headers: &["APP", "OWNER", "RELEASE", "UNITS", "URL"],
+            row: |app: api::AppInfo| {
+                let release = app.release.clone().unwrap_or_else(|| "-".to_owned());
+                vec![app.name.clone(), app.owner.clone(), release, formation(&app), app.url]
+            },
         };
-        output::table(
-            &["APP", "OWNER", "RELEASE", "UNITS", "URL"],
-            apps.into_iter().map(row).collect(),
-        );
-        Ok(())
+        listing.print(apps, &self.json)
     }
 }
 
@@ -287,35 +241,6 @@ impl Destroy {
             }
             ended => ended?,
         }
-        let here = Path::new(".");
-        let base = app.client.place().git_remote_base.clone().unwrap_or_default();
-        for remote in git::remotes(here)? {
-            if git::app_at(&remote.url, &base).as_ref() == Some(&app.name) {
-                git::remove_remote(here, &remote.name)?;
-                line(format!("Removed git remote {}", remote.name));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Remote {
-    /// Adds it.
-    pub async fn run(self) -> Result<(), Failure> {
-        if !git::is_repository(Path::new(".")) {
-            return Err(
-                Failure::usage("this is not a git repository").hint("Make it one: git init")
-            );
-        }
-        let app: api::AppInfo = self.app.open().await?.get("").await?;
-        let here = Path::new(".");
-        let remotes = git::remotes(here)?;
-        let known = remotes.iter().find(|known| known.name == self.remote);
-        if known.is_none_or(|known| known.url != app.git_remote) {
-            git::add_remote(here, &self.remote, &app.git_remote)
-                .map_err(|failure| failure.hint("Under another name: --remote NAME"))?;
-        }
-        line(format!("Git remote {}: {}", self.remote, app.git_remote));
-        Ok(())
+        remotes::remove(&app)
     }
 }

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use http::Method;
 use proto::api;
-use serde::de::IgnoredAny;
 
-use super::client::segment;
 use super::failure::Failure;
+use super::listing::Listing;
 use super::moment;
 use super::target::{Json, OnApp};
-use crate::output::{self, line};
+use crate::output::line;
 
 /// Largest certificate or key file read.
 const MAX_PEM_BYTES: u64 = 1 << 20;
@@ -53,26 +52,16 @@ pub struct Remove {
 impl List {
     /// Lists them.
     pub async fn run(self) -> Result<(), Failure> {
-        let app = self.app.open().await?;
-        let certificates: Vec<api::CertificateInfo> = app.get("certs").await?;
-        if self.json.json {
-            return Ok(output::json(&certificates)?);
-        }
-        if certificates.is_empty() {
-            eprintln!(
-                "No certificates; the platform's own serves. Add one: paasctl certs:add NAME CHAIN KEY"
-            );
-            return Ok(());
-        }
-        let row = |certificate: api::CertificateInfo| {
-            vec![
-                certificate.name,
-                certificate.hosts.join(", "),
-                moment::local(&certificate.not_after),
-            ]
+        let certificates: Vec<api::CertificateInfo> = self.app.open().await?.get("certs").await?;
+        let listing = Listing {
+            when_empty: "No certificates; the platform's own serves. Add one: paasctl certs:add NAME CHAIN KEY",
+            headers: &["NAME", "HOSTS", "ENDS"],
+            row: |certificate: api::CertificateInfo| {
+                let ends = moment::local(&certificate.not_after);
+                vec![certificate.name, certificate.hosts.join(", "), ends]
+            },
         };
-        output::table(&["NAME", "HOSTS", "ENDS"], certificates.into_iter().map(row).collect());
-        Ok(())
+        listing.print(certificates, &self.json)
     }
 }
 
@@ -98,7 +87,7 @@ impl Remove {
     /// Removes it.
     pub async fn run(self) -> Result<(), Failure> {
         let app = self.app.open().await?;
-        let _: IgnoredAny = app.delete(&format!("certs/{}", segment(&self.name))).await?;
+        app.remove("certs", &self.name).await?;
         line(format!("Removed certificate {}; the platform's own serves instead.", self.name));
         Ok(())
     }

@@ -9,7 +9,10 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use proto::api;
 use proto::problem::{Code, Problem};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use crate::output;
 
@@ -93,6 +96,11 @@ impl Client {
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let request = self.request(Method::GET, path, Bytes::new())?;
         read(self.exchange(request).await?).await
+    }
+
+    /// Deletes what has a name; the answer says nothing.
+    pub async fn remove(&self, folder: &str, name: &str) -> Result<(), Failure> {
+        self.delete(&format!("{folder}/{}", segment(name))).await.map(|_: IgnoredAny| ())
     }
 
     /// Sends a document and reads the answer.

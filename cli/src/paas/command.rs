@@ -5,7 +5,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::failure::Failure;
 use super::{
     apps, auth, certs, checks, completion, config, domains, keys, limits, logs, maintenance, perms,
-    ps, releases, run, tokens, users,
+    ps, releases, remotes, run, tokens, users,
 };
 
 /// The command line.
@@ -83,7 +83,7 @@ commands! {
         "perms:list" => PermsList(perms::List);
         "perms:add" | "perms:create" => PermsAdd(perms::Add);
         "perms:remove" | "perms:delete" => PermsRemove(perms::Remove);
-        "git:remote" => GitRemote(apps::Remote);
+        "git:remote" => GitRemote(remotes::Add);
     }
     "Processes" {
         "ps:list" => PsList(ps::List);
@@ -124,6 +124,7 @@ commands! {
     }
     "Administrators" {
         "users:list" => UsersList(users::List);
+        "users:delete" | "auth:cancel" => UsersDelete(users::Delete);
         "registration:open" => RegistrationOpen(users::OpenRegistration);
         "registration:close" => RegistrationClose(users::CloseRegistration);
     }

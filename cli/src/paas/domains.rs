@@ -4,13 +4,12 @@ use clap::Args;
 use http::Method;
 use model::name::Hostname;
 use proto::api;
-use serde::de::IgnoredAny;
 
-use super::client::segment;
 use super::failure::Failure;
+use super::listing::Listing;
 use super::moment;
 use super::target::{Json, OnApp};
-use crate::output::{self, line};
+use crate::output::line;
 
 /// List an app's host names
 #[derive(Args)]
@@ -47,21 +46,16 @@ pub struct Remove {
 impl List {
     /// Lists them.
     pub async fn run(self) -> Result<(), Failure> {
-        let app = self.app.open().await?;
-        let domains: Vec<api::DomainInfo> = app.get("domains").await?;
-        if self.json.json {
-            return Ok(output::json(&domains)?);
-        }
-        if domains.is_empty() {
-            eprintln!("No host names of its own. Add one: paasctl domains:add HOST");
-            return Ok(());
-        }
-        let row = |domain: api::DomainInfo| {
-            let certificate = domain.certificate.unwrap_or_else(|| "the platform's".to_owned());
-            vec![domain.host, certificate, moment::local(&domain.created)]
+        let domains: Vec<api::DomainInfo> = self.app.open().await?.get("domains").await?;
+        let listing = Listing {
+            when_empty: "No host names of its own. Add one: paasctl domains:add HOST",
+            headers: &["HOST", "CERTIFICATE", "ADDED"],
+            row: |domain: api::DomainInfo| {
+                let certificate = domain.certificate.unwrap_or_else(|| "the platform's".to_owned());
+                vec![domain.host, certificate, moment::local(&domain.created)]
+            },
         };
-        output::table(&["HOST", "CERTIFICATE", "ADDED"], domains.into_iter().map(row).collect());
-        Ok(())
+        listing.print(domains, &self.json)
     }
 }
 
@@ -85,7 +79,7 @@ impl Remove {
     pub async fn run(self) -> Result<(), Failure> {
         let host = host(&self.host)?;
         let app = self.app.open().await?;
-        let _: IgnoredAny = app.delete(&format!("domains/{}", segment(&host))).await?;
+        app.remove("domains", &host).await?;
         line(format!("{host} no longer leads to {}.", app.name));
         Ok(())
     }

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use http::Method;
 use proto::api;
-use serde::de::IgnoredAny;
 
-use super::client::segment;
 use super::failure::Failure;
+use super::listing::Listing;
 use super::moment;
 use super::prompt;
 use super::target::{Json, OnCluster};
-use crate::output::{self, line};
+use crate::output::line;
 
 /// Largest file read as a public key.
 const MAX_KEY_BYTES: u64 = 64 << 10;
@@ -71,29 +70,21 @@ impl List {
     /// Lists them.
     pub async fn run(self) -> Result<(), Failure> {
         let keys: Vec<api::KeyInfo> = self.cluster.open()?.get("/v1/keys").await?;
-        if self.json.json {
-            return Ok(output::json(&keys)?);
-        }
-        if keys.is_empty() {
-            eprintln!("No keys yet. Add one: paasctl keys:add");
-            return Ok(());
-        }
-        let row = |key: api::KeyInfo| {
-            vec![key.name, key.algorithm, key.fingerprint, moment::local(&key.created)]
+        let listing = Listing {
+            when_empty: "No keys yet. Add one: paasctl keys:add",
+            headers: &["NAME", "KIND", "FINGERPRINT", "ADDED"],
+            row: |key: api::KeyInfo| {
+                vec![key.name, key.algorithm, key.fingerprint, moment::local(&key.created)]
+            },
         };
-        output::table(
-            &["NAME", "KIND", "FINGERPRINT", "ADDED"],
-            keys.into_iter().map(row).collect(),
-        );
-        Ok(())
+        listing.print(keys, &self.json)
     }
 }
 
 impl Remove {
     /// Removes it.
     pub async fn run(self) -> Result<(), Failure> {
-        let path = format!("/v1/keys/{}", segment(&self.name));
-        let _: IgnoredAny = self.cluster.open()?.delete(&path).await?;
+        self.cluster.open()?.remove("/v1/keys", &self.name).await?;
         line(format!("Key {} may no longer push.", self.name));
         Ok(())
     }

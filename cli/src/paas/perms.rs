@@ -5,7 +5,6 @@ use http::Method;
 use proto::api;
 use serde::de::IgnoredAny;
 
-use super::client::segment;
 use super::failure::Failure;
 use super::target::{Json, OnApp};
 use crate::output::{self, line};
@@ -71,7 +70,7 @@ impl Remove {
     /// Removes one.
     pub async fn run(self) -> Result<(), Failure> {
         let app = self.app.open().await?;
-        let _: IgnoredAny = app.delete(&format!("perms/{}", segment(&self.user))).await?;
+        app.remove("perms", &self.user).await?;
         line(format!("{} may no longer operate {}.", self.user, app.name));
         Ok(())
     }

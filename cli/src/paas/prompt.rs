@@ -1,10 +1,17 @@
 //! Questions to the person at the terminal. Without one, a question is a usage error that names the option.
 
+mod secret;
+
 use std::io::{BufRead, IsTerminal};
 
-use dialoguer::{Confirm, Input, Password, Select};
+use dialoguer::{Input, Select};
 
+use self::secret::Typed;
 use super::failure::Failure;
+use super::terminal::Raw;
+
+/// What a shell reports for a program that was interrupted (128 + SIGINT).
+const INTERRUPTED: u8 = 130;
 
 /// Longest password line read from standard input.
 const MAX_LINE_BYTES: u64 = 4096;
@@ -18,17 +25,38 @@ pub fn line(question: &str, option: &str) -> Result<String, Failure> {
 /// A password, not shown.
 pub fn password(question: &str) -> Result<String, Failure> {
     terminal(question, "--password-stdin")?;
-    Password::new().with_prompt(question).interact().map_err(|error| stopped(&error))
+    loop {
+        let password = hidden(question)?;
+        if !password.is_empty() {
+            return Ok(password);
+        }
+    }
 }
 
 /// A new password, typed twice.
 pub fn new_password(question: &str) -> Result<String, Failure> {
-    terminal(question, "--password-stdin")?;
-    Password::new()
-        .with_prompt(question)
-        .with_confirmation("The same again", "These two differ.")
-        .interact()
-        .map_err(|error| stopped(&error))
+    loop {
+        let password = password(question)?;
+        if hidden("The same again")? == password {
+            return Ok(password);
+        }
+        eprintln!("These two differ.");
+    }
+}
+
+/// The terminal is taken over before the question is seen, so that nothing typed is shown.
+fn hidden(question: &str) -> Result<String, Failure> {
+    let typed = {
+        let _raw = Raw::enter()?;
+        eprint!("{question}: ");
+        secret::read(std::io::stdin().lock())
+    };
+    eprintln!();
+    match typed.map_err(|error| Failure::local("ask", error))? {
+        Typed::Line(line) => Ok(line),
+        Typed::Nothing => Err(Failure::usage("nothing was typed")),
+        Typed::Interrupted => Err(Failure::silent(INTERRUPTED)),
+    }
 }
 
 /// One of several; their place.
@@ -40,14 +68,6 @@ pub fn choice(question: &str, items: &[String], option: &str) -> Result<usize, F
         .default(0)
         .interact()
         .map_err(|error| stopped(&error))
-}
-
-/// Yes or no, when there is somebody to ask; no otherwise.
-pub fn yes(question: &str) -> Result<bool, Failure> {
-    if !has_terminal() {
-        return Ok(false);
-    }
-    Confirm::new().with_prompt(question).default(false).interact().map_err(|error| stopped(&error))
 }
 
 /// Makes sure that the name of what will be gone was given or is typed now.

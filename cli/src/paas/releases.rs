@@ -5,6 +5,7 @@ use http::Method;
 use proto::api;
 
 use super::failure::Failure;
+use super::listing::Listing;
 use super::moment;
 use super::rollout::{self, Wait};
 use super::target::{Json, OnApp};
@@ -52,30 +53,21 @@ pub struct Rollback {
 impl List {
     /// Lists them.
     pub async fn run(self) -> Result<(), Failure> {
-        let app = self.app.open().await?;
-        let mut releases: Vec<api::ReleaseInfo> = app.get("releases").await?;
+        let mut releases: Vec<api::ReleaseInfo> = self.app.open().await?.get("releases").await?;
         releases.truncate(self.number.unwrap_or(usize::MAX));
-        if self.json.json {
-            return Ok(output::json(&releases)?);
-        }
-        if releases.is_empty() {
-            eprintln!("Nothing is deployed yet. Push: git push deis master");
-            return Ok(());
-        }
-        let row = |release: api::ReleaseInfo| {
-            let name = format!("{}{}", release.release, if release.current { " *" } else { "" });
-            vec![
-                name,
-                release.state,
-                moment::local(&release.created),
-                release.created_by,
-                release.summary,
-            ]
+        let listing = Listing {
+            when_empty: "Nothing is deployed yet. Push: git push deis master",
+            headers: &["RELEASE", "STATE", "CREATED", "BY", "WHAT"],
+            row,
         };
-        let headers = ["RELEASE", "STATE", "CREATED", "BY", "WHAT"];
-        output::table(&headers, releases.into_iter().map(row).collect());
-        Ok(())
+        listing.print(releases, &self.json)
     }
+}
+
+fn row(release: api::ReleaseInfo) -> Vec<String> {
+    let name = format!("{}{}", release.release, if release.current { " *" } else { "" });
+    let created = moment::local(&release.created);
+    vec![name, release.state, created, release.created_by, release.summary]
 }
 
 impl Info {

@@ -3,7 +3,6 @@
 pub mod input;
 pub mod printer;
 pub mod socket;
-pub mod terminal;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -16,11 +15,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::config;
 use super::failure::Failure;
 use super::target::OnApp;
+use super::terminal::{self, Raw};
 use crate::output;
 use input::Input;
 use printer::Printer;
 use socket::{FromUnit, Socket};
-use terminal::Raw;
 
 /// How often the controller hears that we are there, also while a reader of our output takes its time.
 const ALIVE: Duration = Duration::from_secs(10);

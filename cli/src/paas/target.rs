@@ -122,6 +122,11 @@ impl App {
         self.client.delete(&self.path(path)).await
     }
 
+    /// Deletes what of the app has a name; the answer says nothing.
+    pub async fn remove(&self, folder: &str, name: &str) -> Result<(), Failure> {
+        self.client.remove(&self.path(folder), name).await
+    }
+
     /// The whole path; an empty one is the app itself.
     pub fn path(&self, path: &str) -> String {
         match path {

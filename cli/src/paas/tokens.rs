@@ -3,10 +3,9 @@
 use clap::{Args, ValueEnum};
 use http::Method;
 use proto::api;
-use serde::de::IgnoredAny;
 
-use super::client::segment;
 use super::failure::Failure;
+use super::listing::Listing;
 use super::moment;
 use super::target::{Json, OnCluster};
 use crate::output::{self, line};
@@ -86,28 +85,25 @@ impl List {
     /// Lists them.
     pub async fn run(self) -> Result<(), Failure> {
         let tokens: Vec<api::TokenInfo> = self.cluster.open()?.get("/v1/auth/tokens").await?;
-        if self.json.json {
-            return Ok(output::json(&tokens)?);
-        }
-        let row = |token: api::TokenInfo| {
-            let label =
-                if token.current { format!("{} (this one)", token.label) } else { token.label };
-            let expires = token.expires.map_or_else(|| "never".to_owned(), |at| moment::local(&at));
-            vec![token.id, label, token.scope, moment::local(&token.created), expires]
+        let listing = Listing {
+            when_empty: "No tokens.",
+            headers: &["ID", "FOR", "SCOPE", "CREATED", "ENDS"],
+            row,
         };
-        output::table(
-            &["ID", "FOR", "SCOPE", "CREATED", "ENDS"],
-            tokens.into_iter().map(row).collect(),
-        );
-        Ok(())
+        listing.print(tokens, &self.json)
     }
+}
+
+fn row(token: api::TokenInfo) -> Vec<String> {
+    let label = if token.current { format!("{} (this one)", token.label) } else { token.label };
+    let expires = token.expires.map_or_else(|| "never".to_owned(), |at| moment::local(&at));
+    vec![token.id, label, token.scope, moment::local(&token.created), expires]
 }
 
 impl Remove {
     /// Revokes it.
     pub async fn run(self) -> Result<(), Failure> {
-        let path = format!("/v1/auth/tokens/{}", segment(&self.id));
-        let _: IgnoredAny = self.cluster.open()?.delete(&path).await?;
+        self.cluster.open()?.remove("/v1/auth/tokens", &self.id).await?;
         line(format!("Token {} no longer works.", self.id));
         Ok(())
     }

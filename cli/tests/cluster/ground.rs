@@ -22,6 +22,8 @@ pub struct Ground {
     base: u16,
     _claim: fs::File,
     asked: Arc<Mutex<Vec<String>>>,
+    /// What the Docker Engine answers with an error: how the path begins, and the status.
+    broken: Arc<Mutex<Option<(&'static str, u16)>>>,
 }
 
 /// What a command did.
@@ -40,11 +42,24 @@ pub struct Pid {
     start: String,
 }
 
+impl Done {
+    pub fn of(command: &mut Command) -> Done {
+        let output = command.output().unwrap();
+        Done {
+            ok: output.status.success(),
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
 impl Ground {
     pub fn new() -> Ground {
         let (base, claim) = claim_ports();
         let folder = tempfile::tempdir().unwrap();
-        let ground = Ground { folder, base, _claim: claim, asked: Arc::default() };
+        let ground =
+            Ground { folder, base, _claim: claim, asked: Arc::default(), broken: Arc::default() };
         let programs = ground.programs_folder();
         fs::create_dir(&programs).unwrap();
         let built = PathBuf::from(env!("CARGO_BIN_EXE_clusterctl"));
@@ -62,6 +77,10 @@ impl Ground {
         self.folder.path().join("data")
     }
 
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub fn ca(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
@@ -74,35 +93,56 @@ impl Ground {
         self.base + offset
     }
 
-    /// Runs `clusterctl` on this ground; `up` gets the ground's ports and places.
+    /// Runs `clusterctl` on this ground; the first `up` gets the ground's ports and places.
     pub fn clusterctl(&self, arguments: &[&str]) -> Done {
+        let mut command = match arguments {
+            ["up", rest @ ..] if !self.data().exists() => {
+                let mut up = self.up();
+                if !rest.contains(&"--docker-socket") {
+                    up.arg("--docker-socket").arg(self.docker_socket());
+                }
+                if !rest.contains(&"--node") {
+                    up.args(["--node", "n1"]);
+                }
+                up.args(rest);
+                up
+            }
+            _ => self.command(arguments),
+        };
+        Done::of(command.arg("--data").arg(self.data()))
+    }
+
+    /// `clusterctl up` on the ground's ports.
+    pub fn up(&self) -> Command {
+        let mut command = self.command(&["up"]);
+        let flags = [
+            "--http-port",
+            "--https-port",
+            "--ssh-port",
+            "--api-port",
+            "--registry-port",
+            "--base-port",
+        ];
+        for (offset, flag) in (0..).zip(flags) {
+            command.arg(flag).arg(self.port(offset).to_string());
+        }
+        command.arg("--ca-out").arg(self.ca());
+        command
+    }
+
+    pub fn docker_socket(&self) -> PathBuf {
+        self.folder.path().join("docker.sock")
+    }
+
+    /// `clusterctl` with nothing added.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.programs_folder().join("clusterctl"));
-        command.args(arguments).arg("--data").arg(self.data());
-        if arguments[0] == "up" && !self.data().exists() {
-            let flags = [
-                "--http-port",
-                "--https-port",
-                "--ssh-port",
-                "--api-port",
-                "--registry-port",
-                "--base-port",
-            ];
-            for (offset, flag) in (0..).zip(flags) {
-                command.arg(flag).arg(self.port(offset).to_string());
-            }
-            command.arg("--ca-out").arg(self.ca());
-            if !arguments.contains(&"--docker-socket") {
-                command.arg("--docker-socket").arg(self.folder.path().join("docker.sock"));
-            }
-            command.args(["--node", "n1"]);
-        }
-        let output = command.output().unwrap();
-        Done {
-            ok: output.status.success(),
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        command.args(arguments);
+        command
+    }
+    /// The Docker Engine answers paths that begin so with this status.
+    pub fn break_docker(&self, path: &'static str, status: u16) {
+        *self.broken.lock().unwrap() = Some((path, status));
     }
 
     /// Name, state and restarts of every program.
@@ -172,8 +212,8 @@ impl Ground {
 
     /// A Docker Engine that has the stack image and one container of every node.
     fn serve_docker(&self) {
-        let listener = UnixListener::bind(self.folder.path().join("docker.sock")).unwrap();
-        let asked = self.asked.clone();
+        let listener = UnixListener::bind(self.docker_socket()).unwrap();
+        let (asked, broken) = (self.asked.clone(), self.broken.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
@@ -190,10 +230,13 @@ impl Ground {
                     line if line.starts_with("GET /images/json") => "[]",
                     _ => "{}",
                 };
+                let path = line.split(' ').nth(1).unwrap_or_default();
+                let broken = broken.lock().unwrap().filter(|(start, _)| path.starts_with(start));
+                let status = broken.map_or(200, |(_, status)| status);
                 asked.lock().unwrap().push(line);
                 let _ = write!(
                     stream,
-                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    "HTTP/1.1 {status} So\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
                     body.len()
                 );
             }

@@ -76,6 +76,8 @@ async fn identify(parts: &Parts, api: &Api) -> Result<Option<(User, Token)>, Fai
         return Ok(None);
     }
     let user = api.records.get::<User>(&user_key(&token.user)).await?;
+    // A token that is older than the account was of another one of that name.
+    let user = user.filter(|user| user.value.created <= token.created);
     Ok(user.map(|user| (user.value, token)))
 }
 

@@ -12,7 +12,6 @@ use model::route::Domain;
 use model::time::Time;
 use proto::api::{AppInfo, Change, DeployBranch, Maintenance, NewApp, Transfer};
 use proto::problem::{Code, Problem};
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -21,6 +20,7 @@ use super::access::{Allowed, AppAccess};
 use super::answer::{Answer, Body, Failure, WRITE_ATTEMPTS, rfc3339};
 use super::auth::user_named;
 use super::changing::{Changed, edit};
+use super::confirm::Confirmation;
 use crate::records::{CommitError, Write};
 
 /// The longest name of a branch.
@@ -126,14 +126,6 @@ async fn show(State(api): State<Api>, access: AppAccess) -> Answer<Json<AppInfo>
     info_of(&api, &access.app.value).await
 }
 
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct Confirmation {
-    /// The app's name, once more.
-    #[serde(default)]
-    confirm: String,
-}
-
 /// Destroys an app and all it owns.
 #[utoipa::path(delete, path = "/v1/apps/{app}", params(Confirmation),
     responses((status = 202, body = Change)))]
@@ -143,12 +135,7 @@ async fn destroy(
     Query(given): Query<Confirmation>,
 ) -> Answer<Changed> {
     let name = access.name().clone();
-    if given.confirm != name.as_str() {
-        let message = format!("destroying `{name}` needs its name as confirmation");
-        return Err(Problem::new(Code::Invalid, message)
-            .hint(format!("add `confirm={name}`; everything of the app will be gone"))
-            .into());
-    }
+    given.check(name.as_str(), "everything of the app")?;
     let now = Time(api.clock.now_ms());
     edit(&api, &mut access, |app| {
         app.destroyed = Some(now);

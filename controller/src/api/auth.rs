@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use model::account::{Actor, Right, Scope, User};
+use model::app::App;
 use model::name::Username;
 use model::snapshot::Versioned;
 use model::time::Time;
@@ -47,6 +48,9 @@ async fn register(
     if api.records.get::<User>(&user_key(&name)).await?.is_some() {
         return Err(taken(&name));
     }
+    if is_named_in_apps(&api, &name).await? {
+        return Err(taken(&name));
+    }
     let password_hash = api.passwords().hash(&wanted.password).await;
     let now = Time(api.clock.now_ms());
     let email = wanted.email.trim().to_owned();
@@ -76,8 +80,16 @@ async fn register(
     Err(Failure::Conflict)
 }
 
+/// Whether an app names a user of that name, as one may that was shared or handed over while its user was deleted. Nobody
+/// shall come by the rights of another.
+async fn is_named_in_apps(api: &Api, name: &Username) -> Answer<bool> {
+    let apps = api.records.all::<App>().await?;
+    let mut apps = apps.iter().map(|app| &app.value);
+    Ok(apps.any(|app| app.owner == *name || app.collaborators.contains(name)))
+}
+
 fn taken(name: &Username) -> Failure {
-    Problem::new(Code::Exists, format!("there is a user `{name}` already"))
+    Problem::new(Code::Exists, format!("the user name `{name}` is taken"))
         .hint("choose another name, or log in")
         .into()
 }

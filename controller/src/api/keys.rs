@@ -28,7 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(delete))
 }
 
-async fn keys_of(api: &Api, user: &Username) -> Answer<Vec<Versioned<SshKey>>> {
+pub(super) async fn keys_of(api: &Api, user: &Username) -> Answer<Vec<Versioned<SshKey>>> {
     let mut keys = api.records.all::<SshKey>().await?;
     keys.retain(|key| key.value.user == *user);
     Ok(keys)

@@ -64,7 +64,8 @@ pub fn set_limits(asked: Asked<'_>, patches: &BTreeMap<ProcessType, LimitsPatch>
                 limits.cpu_millis = patch.cpu_millis.over(limits.cpu_millis);
             }
         },
-        patches.keys(),
+        // One-off commands have limits whatever the app is made of.
+        patches.keys().filter(|process| **process != ProcessType::run()),
     )
 }
 

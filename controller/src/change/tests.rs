@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::app::{Outcome, Settled};
-use model::release::{Check, Command};
+use model::release::{Check, Command, Limits};
 use proptest::prelude::*;
 
 use super::config::{Difference, MAX_CONFIG_BYTES, configure, difference};
@@ -232,6 +232,27 @@ fn settings_may_be_made_before_the_first_push_and_outlive_builds() {
     assert!(matches!(unknown, Err(Refusal::UnknownType { .. })));
     assert!(world.apply(|asked, _| set_check(asked, &process("web"), None)).unwrap());
     assert!(world.releases.last().unwrap().settings.is_empty());
+}
+
+#[test]
+fn one_off_commands_have_the_limits_of_run_else_of_web() {
+    let mut world = World::new();
+    world.apply(|asked, _| deploy(asked, build("one", &["web", "worker"]))).unwrap();
+    world.settle(true);
+    let set = |process: &str, memory_bytes, cpu_millis| {
+        BTreeMap::from([(self::process(process), LimitsPatch { memory_bytes, cpu_millis })])
+    };
+    for (patch, memory_bytes, cpu_millis) in [
+        (set("worker", Limit::Set(1 << 30), Limit::Set(100)), None, None),
+        (set("web", Limit::Set(2 << 30), Limit::Set(200)), Some(2 << 30), Some(200)),
+        (set("run", Limit::Set(3 << 30), Limit::Leave), Some(3 << 30), Some(200)),
+        (set("run", Limit::Remove, Limit::Set(300)), Some(2 << 30), Some(300)),
+    ] {
+        assert!(world.apply(|asked, _| set_limits(asked, &patch)).unwrap());
+        world.settle(true);
+        let limits = world.releases.last().unwrap().one_off_limits();
+        assert_eq!(limits, Limits { memory_bytes, cpu_millis }, "{patch:?}");
+    }
 }
 
 #[test]

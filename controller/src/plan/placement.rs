@@ -34,7 +34,8 @@ impl Room {
         for node in snapshot.nodes.values() {
             let spec = snapshot.specs.get(&node.name).map(|spec| spec.value.duty);
             if node.is_placeable(now) && spec.is_none_or(|duty| duty == Duty::Open) {
-                let here = NodeRoom { free_bytes: node.memory_bytes, of_type: BTreeMap::new() };
+                let free_bytes = node.memory_bytes.saturating_sub(node.sessions_bytes);
+                let here = NodeRoom { free_bytes, of_type: BTreeMap::new() };
                 room.nodes.insert(node.name.clone(), here);
             } else {
                 room.silent += 1;

@@ -142,6 +142,7 @@ impl World {
             name: node.parse().unwrap(),
             addresses: Addresses::default(),
             memory_bytes: 100,
+            sessions_bytes: 0,
             cpu_millis: 1000,
             disk_free_bytes: 0,
             trouble: None,

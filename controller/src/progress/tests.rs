@@ -128,6 +128,38 @@ fn the_end_is_what_the_app_settled_on() {
 }
 
 #[test]
+fn what_serves_on_after_a_failed_deploy_is_no_news() {
+    let mut app = deploying();
+    let old = unit("shop-web-old", 1, 50, Desired::Run);
+    let new = unit("shop-web-new", 2, 110, Desired::Run);
+    let mut story = Story::new(&app, 7);
+    story.news(&view(&app, &[(old.clone(), Phase::Ready), (new.clone(), Phase::Backoff)]));
+    let outcome = Outcome::Failed {
+        code: "unhealthy".to_owned(),
+        reason: "web.1 failed its health check".to_owned(),
+        last_lines: Vec::new(),
+    };
+    app.settled = Settled { generation: 7, outcome };
+    app.target = None;
+    let ended = view(&app, &[(old, Phase::Ready), (new, Phase::Ready)]);
+    assert_eq!(story.news(&ended), Vec::<String>::new());
+    assert_eq!(Story::new(&app, 7).news(&ended), Vec::<String>::new(), "nor to a late follower");
+}
+
+#[test]
+fn what_is_left_of_the_old_release_after_a_deploy_is_no_news() {
+    let mut app = deploying();
+    let old = unit("shop-web-old", 1, 50, Desired::Run);
+    let new = unit("shop-web-new", 2, 110, Desired::Run);
+    let mut story = Story::new(&app, 7);
+    story.news(&view(&app, &[(old.clone(), Phase::Ready), (new.clone(), Phase::Ready)]));
+    app.settled = Settled { generation: 7, outcome: Outcome::Live };
+    (app.current, app.target) = (Some(ReleaseNumber(2)), None);
+    let ended = view(&app, &[(old, Phase::Backoff), (new, Phase::Ready)]);
+    assert_eq!(story.news(&ended), Vec::<String>::new());
+}
+
+#[test]
 fn an_app_made_anew_under_the_name_is_another() {
     let app = deploying();
     let again = App { created: Time(500), ..app.clone() };

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use controller::accounts::secret;
+use controller::records::Write;
 use proto::problem::Code;
 use serde_json::{Value, json};
 
-use crate::harness::Platform;
+use crate::harness::{Answer, Platform};
 
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPDhYW1Z0pDwLF5F9C4IuSuJ9Q4NZMiLEVpKcehk49oV olga@desk";
@@ -205,4 +207,82 @@ async fn keys_belong_to_one_user() {
     platform.call(&root, "DELETE", "/v1/keys/olga@desk", Value::Null).await.problem(Code::NotFound);
     platform.call(&olga, "DELETE", "/v1/keys/olga@desk", Value::Null).await.ok(204);
     assert_eq!(platform.get(&olga, "/v1/keys").await.ok(200), json!([]));
+}
+
+async fn delete(platform: &Platform, token: &str, name: &str) -> Answer {
+    let path = format!("/v1/users/{name}?confirm={name}");
+    platform.call(token, "DELETE", &path, Value::Null).await
+}
+
+#[tokio::test]
+async fn a_deleted_user_leaves_no_key_no_token_and_no_share() {
+    let platform = Platform::start().await;
+    let olga = platform.with_shop().await;
+    let carl = platform.register("carl").await;
+    let root = platform.store_token("root", model::account::Scope::Full).await;
+    platform.call(&carl, "POST", "/v1/keys", json!({"public_key": KEY})).await.ok(201);
+    let share = json!({"username": "carl"});
+    platform.call(&olga, "POST", "/v1/apps/shop/perms", share).await.ok(200);
+
+    delete(&platform, &olga, "carl").await.problem(Code::Forbidden);
+    delete(&platform, &root, "nobody").await.problem(Code::NotFound);
+    let unsure = platform.call(&carl, "DELETE", "/v1/users/carl", Value::Null).await;
+    assert!(unsure.problem(Code::Invalid).hint.contains("confirm=carl"));
+    platform.get(&carl, "/v1/auth/whoami").await.ok(200);
+    delete(&platform, &carl, "carl").await.ok(204);
+
+    platform.get(&carl, "/v1/auth/whoami").await.problem(Code::LoginNeeded);
+    assert_eq!(platform.get(&olga, "/v1/apps/shop/perms").await.ok(200), json!([]));
+    let all = platform.context.records.store().list("").await.unwrap();
+    for entry in all.entries {
+        let text = format!("{} {}", entry.key, String::from_utf8_lossy(&entry.value));
+        assert!(!text.contains("carl"), "{text}");
+    }
+    platform.register("carl").await;
+    platform.get(&carl, "/v1/auth/whoami").await.problem(Code::LoginNeeded);
+}
+
+#[tokio::test]
+async fn an_owner_of_apps_and_the_only_administrator_stay() {
+    let platform = Platform::start().await;
+    let olga = platform.with_shop().await;
+    let root = platform.store_token("root", model::account::Scope::Full).await;
+    let refused = delete(&platform, &root, "olga").await.problem(Code::InUse);
+    assert!(refused.message.contains("shop") && refused.hint.contains("apps:transfer"));
+    let handed = json!({"to": "root"});
+    platform.call(&olga, "POST", "/v1/apps/shop/transfer", handed).await.ok(200);
+    delete(&platform, &root, "olga").await.ok(204);
+    delete(&platform, &root, "root").await.problem(Code::InUse);
+    platform.get(&root, "/v1/auth/whoami").await.ok(200);
+}
+
+#[tokio::test]
+async fn nobody_comes_by_the_rights_of_an_earlier_user_of_the_name() {
+    let platform = Platform::start().await;
+    platform.with_shop().await;
+    let root = platform.store_token("root", model::account::Scope::Full).await;
+    let carl = platform.register("carl").await;
+    let late = platform.store_token("carl", model::account::Scope::Full).await;
+    let tokens = platform.context.records.all::<model::account::Token>().await.unwrap();
+    let token = tokens.into_iter().find(|token| secret::hash(&late) == token.value.secret_hash);
+    let token = token.unwrap().value;
+    delete(&platform, &carl, "carl").await.ok(204);
+    // A login and a share that were written while the account was being deleted.
+    platform.context.records.commit(Write::new().create(&token)).await.unwrap();
+    let mut app = platform.app("shop").await;
+    let shop = app.value.clone();
+    app.value.collaborators.insert("carl".parse().unwrap());
+    let revision = platform
+        .context
+        .records
+        .commit(Write::new().replace(&app.value, app.revision))
+        .await
+        .unwrap();
+    let again = named("carl", "correct horse");
+    let refused = platform.call(&root, "POST", "/v1/auth/register", again.clone()).await;
+    refused.problem(Code::Exists);
+    platform.context.records.commit(Write::new().replace(&shop, revision.0)).await.unwrap();
+    platform.clock.advance(Duration::from_secs(1));
+    platform.call(&root, "POST", "/v1/auth/register", again).await.ok(201);
+    platform.get(&late, "/v1/auth/whoami").await.problem(Code::LoginNeeded);
 }

@@ -375,6 +375,7 @@ async fn show_node(platform: &Platform, address: &str, memory_bytes: u64) {
         addresses: Addresses { agent: address.to_owned(), ..Addresses::default() },
         sights: std::collections::BTreeMap::new(),
         memory_bytes,
+        sessions_bytes: 0,
         cpu_millis: 1000,
         disk_free_bytes: 1,
         trouble: None,
@@ -437,6 +438,28 @@ async fn a_command_gets_its_bytes_its_environment_and_gives_its_exit_code() {
     assert_eq!((env("A"), env("B"), env("PORT"), env("TRIREME_RELEASE")), ("1", "2", "5000", "v2"));
     assert_eq!(env("TRIREME_UNIT"), format!("run.{}", start.name));
     assert_eq!(start.memory_bytes, 512 << 20);
+}
+
+#[tokio::test]
+async fn a_command_has_the_limits_of_its_app_and_needs_that_much_room() {
+    let (platform, agent, olga) = with_agent().await;
+    let limits = json!({"limits": {"web": {"memory": "768M", "cpu": "2"}, "run": {"cpu": "0.5"}}});
+    platform.call(&olga, "PATCH", "/v1/apps/shop/limits", limits).await.ok(202);
+    platform.settle("shop", Outcome::Live).await;
+    let first = json!({"command": ["echo"], "detach": true});
+    agent_name(&agent, &mut connect(&platform, &olga, first.clone()).await).await;
+    let start = agent.started.lock().unwrap().clone().unwrap();
+    assert_eq!((start.memory_bytes, start.cpu_millis), (768 << 20, 500));
+
+    let hold = |bytes: u64| {
+        platform.edit_view(move |view| {
+            let nodes = &mut Arc::make_mut(&mut view.snapshot).nodes;
+            nodes.values_mut().for_each(|node| node.sessions_bytes = bytes);
+        })
+    };
+    hold(300 << 20).await;
+    let refused = end(&mut connect(&platform, &olga, first).await).await;
+    assert_eq!(refused["problem"]["code"], "no-room");
 }
 
 #[tokio::test]

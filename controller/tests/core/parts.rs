@@ -54,6 +54,7 @@ pub fn node(name: &str) -> Node {
         addresses: Addresses { agent: "127.0.0.1:7401".to_owned(), ..Addresses::default() },
         sights: BTreeMap::new(),
         memory_bytes: 4096 * MIB,
+        sessions_bytes: 0,
         cpu_millis: 2000,
         disk_free_bytes: 0,
         trouble: None,

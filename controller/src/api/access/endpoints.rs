@@ -33,6 +33,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("POST", "/v1/keys", Right::ChangeSelf),
     endpoint("DELETE", "/v1/keys/{name}", Right::ChangeSelf),
     endpoint("GET", "/v1/users", Right::Administer),
+    endpoint("DELETE", "/v1/users/{user}", Right::ChangeSelf),
     endpoint("PUT", "/v1/settings/registration", Right::Administer),
     endpoint("GET", "/v1/cluster", Right::Administer),
     endpoint("GET", "/v1/apps", Right::ListApps),

@@ -46,7 +46,8 @@ pub(super) async fn prepare(api: &Api, access: &AppAccess, request: RunRequest) 
     }
     let name = secret::new_id();
     let env = environment(variables, &release, PROCESS, &format!("{PROCESS}.{name}"));
-    let memory_bytes = api.platform.default_memory_bytes;
+    let limits = release.one_off_limits();
+    let memory_bytes = limits.memory_bytes.unwrap_or(api.platform.default_memory_bytes);
     let view = api.view.borrow().clone();
     let node = choose(&view.snapshot, memory_bytes, Time(api.clock.now_ms()))?;
     Ok(Start {
@@ -59,7 +60,7 @@ pub(super) async fn prepare(api: &Api, access: &AppAccess, request: RunRequest) 
             command: request.command,
             env: env.into_iter().collect(),
             memory_bytes,
-            cpu_millis: 0,
+            cpu_millis: limits.cpu_millis.unwrap_or(0),
             tty: request.tty,
             size: Some(Resize { rows: request.rows, columns: request.columns }),
             detach: request.detach,

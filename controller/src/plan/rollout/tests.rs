@@ -60,6 +60,7 @@ impl World {
             addresses: Addresses::default(),
             sights: BTreeMap::new(),
             memory_bytes: memory_mib * MIB,
+            sessions_bytes: 0,
             cpu_millis: 2000,
             disk_free_bytes: 0,
             trouble: None,
@@ -457,6 +458,26 @@ fn scaling_beyond_the_room_fails_with_the_reason_and_keeps_what_runs() {
     assert!(matches!(&world.app().settled.outcome, Outcome::Failed { code, reason, .. }
         if code == "no-room" && reason.contains("100 MiB")));
     assert_eq!(world.serving(), 3);
+}
+
+#[test]
+fn memory_of_one_off_commands_is_not_given_away() {
+    let mut world = World::new(300);
+    world.scale("web", 1);
+    world.deploy(&["web"], Temper::Good);
+    world.settle();
+    let held = |world: &mut World, bytes| {
+        world.snapshot.nodes.values_mut().for_each(|node| node.sessions_bytes = bytes);
+    };
+    held(&mut world, 150 * MIB);
+    world.scale("web", 2);
+    world.settle();
+    assert!(matches!(&world.app().settled.outcome, Outcome::Failed { code, reason, .. }
+        if code == "no-room" && reason.contains("the most is 50 MiB")));
+    held(&mut world, 0);
+    world.scale("web", 3);
+    world.settle();
+    assert_eq!((world.serving(), &world.app().settled.outcome), (3, &Outcome::Live));
 }
 
 #[test]
