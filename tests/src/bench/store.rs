@@ -174,6 +174,7 @@ impl World {
 
 fn node(name: &str) -> Node {
     Node {
+        sessions_bytes: 0,
         name: name.parse().expect("a node's name"),
         addresses: Addresses::default(),
         memory_bytes: 2 * UNIT_BYTES * APPS as u64 * u64::from(UNITS_PER_APP) / NODES as u64,

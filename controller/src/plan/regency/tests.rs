@@ -14,6 +14,7 @@ const NOW: Time = Time(1_000_000);
 
 fn node(name: &str, heard: Time) -> Node {
     Node {
+        sessions_bytes: 0,
         name: name.parse().unwrap(),
         addresses: Addresses::default(),
         memory_bytes: 100,
