@@ -301,7 +301,7 @@ fn logs() {
             &[],
         ),
         Answer::broken("GET /v1/apps/shop/logs?follow=true", &[&first, &second]),
-        Answer::broken(since, &[&second, &third]),
+        Answer::events(since, &[&second, &third, &problem("unavailable", "the logger is gone")]),
         Answer::json(since, 404, &problem("not-found", "there is no app `shop`")),
     ]);
     let mut at = Transcript::logged_in("logs", &fake);

@@ -170,6 +170,7 @@ impl Planner {
         let is_busy = !is_warm || is_busy(&snapshot, &plan);
         self.parts.view.send_replace(View {
             snapshot: snapshot.clone(),
+            as_of: now,
             waiting: Arc::new(plan.waiting),
             epoch: self.role.epoch(),
             is_warm,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use model::snapshot::Snapshot;
+use model::time::Time;
 use tokio::sync::watch;
 
 use crate::plan::Waiting;
@@ -12,6 +13,9 @@ use crate::plan::Waiting;
 pub struct View {
     /// Stored and heard state.
     pub snapshot: Arc<Snapshot>,
+    /// When this was the state. An idle cluster has no new views for a while, so whether somebody is silent is judged as
+    /// of this moment, not of the reader's.
+    pub as_of: Time,
     /// What cannot be done now, and why.
     pub waiting: Arc<Vec<Waiting>>,
     /// The epoch of this controller's lead; none while another leads.

@@ -5,6 +5,10 @@ use std::process::Command;
 
 use crate::command::{Output, program, run};
 
+/// All programs of a cluster.
+pub const PROGRAMS: [&str; 6] =
+    ["logger", "registry-proxy", "agent", "builder", "controller", "router"];
+
 /// A running cluster. Dropping it stops and wipes it.
 pub struct Cluster {
     /// Its name: its node, and part of its domain.
@@ -12,15 +16,41 @@ pub struct Cluster {
     /// The first of its hundred ports.
     pub port: u16,
     folder: tempfile::TempDir,
+    data: PathBuf,
+    settings: Vec<(&'static str, &'static str)>,
 }
 
 impl Cluster {
     /// Brings one up. `port` is the first of a hundred ports that nothing else uses.
     #[track_caller]
     pub fn up(name: &str, port: u16) -> Cluster {
+        Cluster::begin(name, port, None, &[])
+    }
+
+    /// Brings one up whose programs have these settings, given as variables of the environment.
+    #[track_caller]
+    pub fn up_with(name: &str, port: u16, settings: &[(&'static str, &'static str)]) -> Cluster {
+        Cluster::begin(name, port, None, settings)
+    }
+
+    /// Brings one up that keeps everything in `data`.
+    #[track_caller]
+    pub fn up_in(name: &str, port: u16, data: PathBuf) -> Cluster {
+        Cluster::begin(name, port, Some(data), &[])
+    }
+
+    #[track_caller]
+    fn begin(
+        name: &str,
+        port: u16,
+        data: Option<PathBuf>,
+        settings: &[(&'static str, &'static str)],
+    ) -> Cluster {
         let folder =
             tempfile::Builder::new().prefix("tri-").tempdir().expect("/tmp takes a folder");
-        let cluster = Cluster { name: name.to_owned(), port, folder };
+        let data = data.unwrap_or_else(|| folder.path().join("data"));
+        let (name, settings) = (name.to_owned(), settings.to_vec());
+        let cluster = Cluster { name, port, folder, data, settings };
         cluster.start().ok();
         cluster
     }
@@ -47,13 +77,14 @@ impl Cluster {
     /// `clusterctl ARGUMENTS` for this cluster.
     pub fn clusterctl(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("clusterctl"));
-        command.args(arguments).arg("--data").arg(self.data());
+        command.args(arguments).arg("--data").arg(&self.data);
+        command.envs(self.settings.iter().copied());
         command
     }
 
     /// Where it keeps everything.
-    pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// A folder for what tests need beside it.
@@ -139,12 +170,17 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let output = run(&mut self.clusterctl(&["down", "--wipe", "--confirm", &self.name]));
-        if output.code != Some(0) && !std::thread::panicking() {
-            panic!("the cluster could not be taken down: {output:#?}");
+        if std::thread::panicking() {
+            for name in PROGRAMS {
+                let said = run(&mut self.clusterctl(&["logs", "-n", "30", name]));
+                crate::step(&format!("{name} said\n{}", said.stdout));
+            }
         }
+        let output = run(&mut self.clusterctl(&["down", "--wipe", "--confirm", &self.name]));
         if std::thread::panicking() {
             crate::step(&format!("down: {output:?}"));
+        } else {
+            assert_eq!(output.code, Some(0), "the cluster could not be taken down: {output:?}");
         }
     }
 }

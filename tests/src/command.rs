@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// What a program said and how it ended.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Output {
     /// The command line, for messages.
     pub command: String,
@@ -17,6 +17,14 @@ pub struct Output {
     pub stdout: String,
     /// Standard error, as text.
     pub stderr: String,
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Output { command, code, stdout, stderr, stdout_bytes: _ } = self;
+        let ended = code.map_or_else(|| "killed".to_owned(), |code| format!("exit code {code}"));
+        write!(f, "{command}\n{stdout}{stderr}[{ended}]")
+    }
 }
 
 impl Output {

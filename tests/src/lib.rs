@@ -7,16 +7,20 @@
 pub mod bench;
 pub mod cluster;
 pub mod command;
+pub mod disk;
 pub mod load;
 pub mod person;
 pub mod repository;
+pub mod terminal;
 pub mod wait;
 
 pub use cluster::Cluster;
 pub use command::{Output, program, rows, run};
+pub use disk::Disk;
 pub use load::Load;
 pub use person::Person;
-pub use repository::Repository;
+pub use repository::{DEMO, Repository};
+pub use terminal::Terminal;
 pub use wait::until;
 
 /// Says which step of a story begins, so that a failing log reads as one.

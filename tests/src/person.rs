@@ -1,6 +1,6 @@
 //! Somebody with an account, a key and the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cluster::Cluster;
@@ -45,14 +45,22 @@ impl<'a> Person<'a> {
     /// `ssh-keygen` and `paasctl keys:add`.
     #[track_caller]
     pub fn add_key(&self) {
-        let comment = format!("{}@laptop", self.name);
-        let mut keygen = Command::new("ssh-keygen");
-        keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", &comment, "-f"]).arg(self.key());
-        run(&mut keygen).ok();
-        run(self.paasctl(&["keys:add"]).arg(self.key().with_extension("pub"))).ok();
+        let key = self.new_key("ed25519");
+        run(self.paasctl(&["keys:add"]).arg(key.with_extension("pub"))).ok();
     }
 
-    /// The private key.
+    /// A new key pair of a kind that `ssh-keygen` knows; where its private half is.
+    #[track_caller]
+    pub fn new_key(&self, kind: &str) -> PathBuf {
+        let path = self.home.join(format!("id_{kind}"));
+        let comment = format!("{}@laptop", self.name);
+        let mut keygen = Command::new("ssh-keygen");
+        keygen.args(["-q", "-t", kind, "-N", "", "-C", &comment, "-f"]).arg(&path);
+        run(&mut keygen).ok();
+        path
+    }
+
+    /// The private key used when none is named.
     pub fn key(&self) -> PathBuf {
         self.home.join("id_ed25519")
     }
@@ -77,9 +85,14 @@ impl<'a> Person<'a> {
 
     /// What `git` needs to push with this person's key.
     pub fn ssh_command(&self) -> String {
+        self.ssh_command_with(&self.key())
+    }
+
+    /// The same with another key.
+    pub fn ssh_command_with(&self, key: &Path) -> String {
         format!(
             "ssh -F none -i {} -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={}",
-            self.key().display(),
+            key.display(),
             self.home.join("known_hosts").display()
         )
     }

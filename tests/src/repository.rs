@@ -6,6 +6,13 @@ use std::process::Command;
 use crate::command::{Output, run};
 use crate::person::Person;
 
+/// The demo app of this project.
+pub const DEMO: &[(&str, &str)] = &[
+    ("Procfile", include_str!("../../deploy/demo/Procfile")),
+    ("server.py", include_str!("../../deploy/demo/server.py")),
+    ("worker.py", include_str!("../../deploy/demo/worker.py")),
+];
+
 /// A working copy with the remote `deis`.
 pub struct Repository {
     folder: PathBuf,
@@ -19,6 +26,15 @@ impl Repository {
         std::fs::create_dir_all(&repository.folder).expect("the home takes a repository");
         repository.git(&["init", "-q", "-b", "master"]).ok();
         repository.commit(files);
+        repository
+    }
+
+    /// A new one, its app created under the same name and pushed.
+    #[track_caller]
+    pub fn deployed(person: &Person<'_>, app: &str, files: &[(&str, &str)]) -> Repository {
+        let repository = Repository::new(person, app, files);
+        repository.paasctl(person, &["apps:create", app]).ok();
+        repository.push(person, "master").ok();
         repository
     }
 
@@ -78,7 +94,12 @@ impl Repository {
 
     /// The same, not started yet.
     pub fn push_command(&self, person: &Person<'_>, reference: &str) -> Command {
-        let mut command = self.command(&["push", "deis", reference]);
+        self.git_command(person, &["push", "deis", reference])
+    }
+
+    /// `git ARGUMENTS` with this person's key, not started yet.
+    pub fn git_command(&self, person: &Person<'_>, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
         command.env("GIT_SSH_COMMAND", person.ssh_command()).env("GIT_TERMINAL_PROMPT", "0");
         command
     }

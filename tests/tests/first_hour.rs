@@ -1,16 +1,6 @@
 //! A newcomer's first hour: from nothing to an app that is pushed, scaled, configured and rolled back.
 
-use tests::{Cluster, Person, Repository, step, until};
-
-/// The demo app of this repository.
-fn demo_files() -> Vec<(String, String)> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/demo");
-    let read = |name: &str| {
-        let text = std::fs::read_to_string(format!("{folder}/{name}")).expect("the demo is there");
-        (name.to_owned(), text)
-    };
-    ["Procfile", "server.py", "worker.py"].map(read).to_vec()
-}
+use tests::{Cluster, DEMO, Person, Repository, step, until};
 
 #[test]
 fn a_newcomers_first_hour() {
@@ -31,10 +21,7 @@ fn a_newcomers_first_hour() {
     assert_eq!(mode & 0o777, 0o600);
 
     step("an app is created from a repository, and says what to do next");
-    let files = demo_files();
-    let files: Vec<(&str, &str)> =
-        files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let demo = Repository::new(&olga, "demo", &files);
+    let demo = Repository::new(&olga, "demo", DEMO);
     demo.paasctl(&olga, &["apps:create", "demo"]).ok().says("git push deis master");
     demo.git(&["remote", "get-url", "deis"]).ok().says("/demo.git");
     demo.paasctl(&olga, &["apps:create", "demo"]).fails_with("demo");
@@ -50,18 +37,6 @@ fn a_newcomers_first_hour() {
     let https = format!("https://{host}:{}/", cluster.https_port());
     assert_eq!(cluster.curl(&[&https]).0, 200);
     assert_eq!(cluster.curl(&["--http2", &https]).0, 200);
-
-    step("a push of what is deployed says so and does nothing");
-    demo.git(&["commit", "--allow-empty", "-q", "-m", "empty"]).ok();
-    demo.git(&["reset", "-q", "--hard", "HEAD~1"]).ok();
-    demo.push(&olga, "master").ok();
-    assert_eq!(
-        demo.paasctl(&olga, &["releases", "--json"]).ok().json().as_array().unwrap().len(),
-        1
-    );
-
-    step("another branch is refused with the reason");
-    demo.push(&olga, "master:topic").fails_with("master");
 
     step("scale up, and down to nothing, and back");
     demo.paasctl(&olga, &["scale", "web=3", "worker=1"]).ok();

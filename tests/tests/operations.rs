@@ -1,157 +1,175 @@
-//! Running an app day by day: configuration, limits, health, one-off commands, logs, domains.
+//! Running an app day by day: configuration, limits, checks, crashes, stop and start.
 
-use tests::{Cluster, Person, Repository, rows, step, until};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use tests::{Cluster, Output, Person, Repository, rows, run, step, until};
 
 const SERVER: &str = include_str!("../fixtures/daily.py");
+const PROCFILE: &str = "web: python3 server.py\nworker: sleep 1000\nloop: echo looping && exit 4\n";
 
 #[test]
 fn an_app_is_run_day_by_day() {
     let cluster = Cluster::up("daily", 22000);
     let olga = Person::registered(&cluster, "olga");
-    let app = Repository::new(
-        &olga,
-        "app",
-        &[
-            (
-                "Procfile",
-                "web: python3 server.py\nworker: sleep 1000\nloop: echo looping && exit 4\n",
-            ),
-            ("server.py", SERVER),
-        ],
-    );
-    app.paasctl(&olga, &["apps:create", "app"]).ok();
-    app.push(&olga, "master").ok();
-    let host = format!("app.{}", cluster.domain());
-    let paas = |arguments: &[&str]| app.paasctl(&olga, arguments);
-
-    step("a value with everything in it arrives as it was given");
-    let odd = format!("line one\nline 'two' \"three\" = $HOME `id` \\ üñ☃ {}", "x".repeat(60_000));
-    paas(&["config:set", &format!("ODD={odd}")]).ok();
-    let (_, body) = cluster.get(&host, "/");
-    assert!(body.ends_with(&odd), "{}", &body[..200.min(body.len())]);
-    let listed = paas(&["config"]).ok();
-    assert!(!listed.stdout.contains("line one"), "values are masked");
-    paas(&["config", "--reveal"]).ok().says("line one");
-    paas(&["config:pull"]).ok();
-    paas(&["config:unset", "ODD"]).ok();
-    paas(&["config:push"]).ok();
-    assert!(cluster.get(&host, "/").1.ends_with(&odd), "pull and push bring it back");
-    paas(&["config:unset", "ODD"]).ok();
-    paas(&["config:set", "9BAD=1", "GOOD=1"]).fails_with("9BAD");
-    assert!(paas(&["config", "--json"]).ok().json()["values"].get("GOOD").is_none());
-
-    step("a one-off command gives its bytes and its exit code");
-    let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
-    let echoed = olga.does_with_input(&["run", "-a", "app", "--", "cat"], &bytes).ok();
-    assert_eq!(echoed.stdout_bytes, bytes);
-    let failed =
-        olga.does(&["run", "-a", "app", "--", "sh", "-c", "echo out; echo err >&2; exit 42"]);
-    assert_eq!(
-        (failed.code, failed.stdout.as_str(), failed.stderr.contains("err")),
-        (Some(42), "out\n", true)
-    );
-    let spaced = olga.does(&["run", "-a", "app", "--", "printf", "%s|", "a b", "$HOME", "c"]).ok();
-    assert_eq!(spaced.stdout, "a b|$HOME|c|");
-    olga.does(&["run", "-a", "app", "--detach", "--", "echo", "from afar"]).ok();
-    until("the detached command's output is in the log", || {
-        paas(&["logs", "-n", "200"]).ok().stdout.contains("from afar").then_some(())
-    });
-
-    step("a unit that dies is started again, and is told");
-    let (status, _) = cluster.get(&host, "/die");
-    assert!(status == 502 || status == 503, "{status}");
-    until("it serves again", || (cluster.get(&host, "/").0 == 200).then_some(()));
-    let restarts = || rows(&paas(&["ps", "--json"]).ok().json()["units"])[0]["restarts"].as_u64();
-    until("ps counts the restart", || restarts().filter(|count| *count > 0));
-
-    step("a crash loop backs off, never gives up, and can be seen");
-    paas(&["scale", "loop=1"]).fails_with("looping");
-    let ps = paas(&["ps"]).ok();
-    assert!(ps.stdout.contains("backoff") && ps.stdout.contains("code 4"), "{}", ps.stdout);
-    paas(&["scale", "loop=0"]).ok();
-
-    step("a unit over its memory limit is killed, and it is called that");
-    paas(&["limits:set", "web=64M"]).ok();
-    cluster.get(&host, "/eat");
-    until("ps tells of the memory", || {
-        paas(&["ps", "--json"]).ok().stdout.contains("memory").then_some(())
-    });
-    paas(&["limits:set", "web=banana"]).fails_with("banana");
-    until("it serves again", || (cluster.get(&host, "/").0 == 200).then_some(()));
-
-    step("a unit that fails its check is replaced");
-    let check = [
-        "checks:set",
-        "web",
-        "http",
-        "--path",
-        "/health",
-        "--status",
-        "200-299",
-        "--period",
-        "0.5",
-    ];
-    paas(&check).ok();
-    assert_eq!(cluster.get(&host, "/sick").0, 200);
-    until("ps tells of the failed check and of the new start", || {
-        let ps = paas(&["ps", "--json"]).ok().json();
-        let is_anew = |unit: &serde_json::Value| {
-            let reason = unit["reason"].as_str().unwrap_or_default();
-            reason.contains("health check") && unit["restarts"].as_u64() > Some(0)
-        };
-        rows(&ps["units"]).iter().any(is_anew).then_some(())
-    });
-    paas(&["checks:unset", "web"]).ok();
-
-    step("a domain of one's own, with a wildcard and a certificate");
-    paas(&["domains:add", "www.example.test"]).ok();
-    paas(&["domains:add", "*.shops.example.test"]).ok();
-    until("the domain answers", || (cluster.get("www.example.test", "/").0 == 200).then_some(()));
-    assert_eq!(cluster.get("one.shops.example.test", "/").0, 200);
-    assert_eq!(cluster.get("other.example.test", "/").0, 404);
-    paas(&["domains:add", "nonsense"]).fails_with("nonsense");
-    let (chain, key) = self_signed(&cluster, "www.example.test");
-    let (_, other_key) = self_signed(&cluster, "other.example.test");
-    paas(&["certs:add", "www", &chain, &other_key]).fails_with("does not belong");
-    paas(&["certs:add", "www", &chain, &key]).ok();
-    let url = format!("https://www.example.test:{}/", cluster.https_port());
-    until("the certificate is served", || {
-        (cluster.curl(&["--cacert", &chain, &url]).0 == 200).then_some(())
-    });
-    paas(&["domains:remove", "www.example.test"]).ok();
-    until("the domain is gone", || (cluster.get("www.example.test", "/").0 == 404).then_some(()));
-
-    step("stop, start and logs by unit");
-    paas(&["scale", "worker=1"]).ok();
-    paas(&["ps:stop", "worker"]).ok();
-    assert_eq!(rows(&paas(&["ps", "--json"]).ok().json()["units"]).len(), 1);
-    paas(&["ps:start", "worker"]).ok();
-    assert_eq!(rows(&paas(&["ps", "--json"]).ok().json()["units"]).len(), 2);
-    let only_web = paas(&["logs", "-n", "50", "--ps", "web"]).ok().stdout;
-    assert!(only_web.contains("asked for") && !only_web.contains("from afar"), "{only_web}");
-
-    step("sharing, and what a stranger may not");
-    olga.does(&["registration:open"]).ok();
-    let carl = Person::registered(&cluster, "carl");
-    carl.does(&["ps", "-a", "app"]).fails_with("app");
-    paas(&["perms:add", "carl"]).ok();
-    carl.does(&["ps", "-a", "app"]).ok();
-    carl.does(&["apps:destroy", "-a", "app", "--confirm", "app"]).fails_with("!");
-    paas(&["perms:remove", "carl"]).ok();
-    carl.does(&["ps", "-a", "app"]).fails_with("app");
-    paas(&["apps:transfer", "carl"]).ok();
-    carl.does(&["apps:info", "-a", "app"]).ok().says("carl");
+    let files = [("Procfile", PROCFILE), ("server.py", SERVER)];
+    let app = Repository::deployed(&olga, "app", &files);
+    let day =
+        Day { host: format!("app.{}", cluster.domain()), cluster: &cluster, olga: &olga, app };
+    configuration(&day);
+    crashes(&day);
+    checks(&day);
+    stop_and_start(&day);
 }
 
-/// A self-signed certificate and its key, as files.
-fn self_signed(cluster: &Cluster, host: &str) -> (String, String) {
-    let chain = cluster.scratch().join(format!("{host}.pem")).display().to_string();
-    let key = cluster.scratch().join(format!("{host}.key")).display().to_string();
-    let subject = format!("/CN={host}");
-    let names = format!("subjectAltName=DNS:{host}");
-    let mut openssl = std::process::Command::new("openssl");
-    openssl
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", &subject]);
-    tests::run(openssl.args(["-addext", &names, "-out", &chain, "-keyout", &key])).ok();
-    (chain, key)
+struct Day<'a> {
+    cluster: &'a Cluster,
+    olga: &'a Person<'a>,
+    app: Repository,
+    host: String,
+}
+
+impl Day<'_> {
+    fn paas(&self, arguments: &[&str]) -> Output {
+        self.app.paasctl(self.olga, arguments)
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        self.cluster.get(&self.host, path)
+    }
+
+    fn units(&self) -> Vec<Value> {
+        rows(&self.paas(&["ps", "--json"]).ok().json()["units"]).clone()
+    }
+}
+
+fn configuration(day: &Day<'_>) {
+    step("a value with everything in it arrives as it was given, up to 64 KiB");
+    let secret = format!("sealed-{}", std::process::id());
+    let head = format!(" \tA=1\r\nline 'two' \"three\" = $HOME `id` \\ \\n #üñ☃\u{7f} {secret} ");
+    let odd = format!("{head}{}\n", "x".repeat((64 << 10) - head.len() - 1));
+    let arrived = || assert_eq!(day.get("/odd"), (200, odd.clone()));
+    day.paas(&["config:set", &format!("ODD={odd}")]).ok();
+    arrived();
+    assert_eq!(day.paas(&["config:get", "ODD"]).ok().stdout, format!("{odd}\n"));
+    day.paas(&["config:set", &format!("ODD={odd}x")]).fails_with("65536");
+
+    step("it is masked unless asked for, and comes and goes as a file");
+    for shown in
+        [&["config"][..], &["config", "--json"], &["releases:info", "v2"], &["info", "--json"]]
+    {
+        assert!(!day.paas(shown).ok().stdout.contains("sealed-"), "{shown:?}");
+    }
+    day.paas(&["config", "--reveal"]).ok().says("sealed-");
+    day.paas(&["config:pull"]).ok();
+    let file = std::fs::metadata(day.app.folder().join(".env")).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::mode(&file) & 0o777, 0o600);
+    day.paas(&["config:unset", "ODD"]).ok();
+    assert_eq!(day.get("/odd").1, "");
+    day.paas(&["config:push"]).ok();
+    arrived();
+
+    step("it is in no image, and sealed in the store");
+    day.app.commit(&[("version.txt", "2"), (".gitignore", ".env\n")]);
+    day.app.push(day.olga, "master").ok();
+    arrived();
+    let release = day.paas(&["releases:info", "v5", "--json"]).ok().json();
+    let image = release["image"].as_str().unwrap();
+    let saved = day.cluster.scratch().join("image.tar");
+    run(Command::new("docker").args(["save", image, "-o"]).arg(&saved)).ok();
+    assert!(!holds(&saved, &secret), "the value is in the image");
+    assert!(holds(&saved, "asked for"), "the search would have found it");
+    assert!(!holds(&day.cluster.data().join("controller"), &secret), "the store has it open");
+    day.paas(&["config:unset", "ODD"]).ok();
+    day.paas(&["config:set", "9BAD=1", "GOOD=1"]).fails_with("9BAD");
+    assert!(day.paas(&["config", "--json"]).ok().json()["values"].get("GOOD").is_none());
+}
+
+/// Whether a text stands in a file or in any file of a folder.
+fn holds(path: &Path, text: &str) -> bool {
+    let mut grep = Command::new("grep");
+    grep.args(["--recursive", "--quiet", "--text", "--fixed-strings", "--", text]).arg(path);
+    match run(&mut grep) {
+        Output { code: Some(0), .. } => true,
+        Output { code: Some(1), .. } => false,
+        failed => panic!("{failed:?}"),
+    }
+}
+
+fn crashes(day: &Day<'_>) {
+    step("a unit that dies is started again, and is told");
+    let (status, _) = day.get("/die");
+    assert!(status == 502 || status == 503, "{status}");
+    until("it serves again", || (day.get("/").0 == 200).then_some(()));
+    until("ps counts the restart", || {
+        day.units()[0]["restarts"].as_u64().filter(|count| *count > 0)
+    });
+
+    step("a crash loop backs off, never gives up, and can be seen");
+    day.paas(&["scale", "loop=1"]).fails_with("looping");
+    let looping = || day.units().into_iter().find(|unit| unit["process"] == "loop").unwrap();
+    let restarts = until("it was started three times and waits longer", || {
+        let unit = looping();
+        let is_late = unit["restarts"].as_u64() > Some(2) && unit["state"] == "backoff";
+        is_late.then_some(unit["restarts"].clone())
+    });
+    assert!(looping()["reason"].as_str().unwrap().contains("code 4"), "{}", looping());
+    day.paas(&["ps"]).ok().says("backoff");
+    until("it is tried again", || (looping()["restarts"] != restarts).then_some(()));
+    day.paas(&["scale", "loop=0"]).ok();
+
+    step("limits make a release; a unit over its memory limit is killed, and it is called that");
+    day.paas(&["limits:set", "web=64M"]).ok();
+    day.paas(&["limits:set", "--cpu", "web=0.5"]).ok();
+    let limits = day.paas(&["limits"]).ok();
+    limits.says("64M").says("500m");
+    let releases = day.paas(&["releases", "--json"]).ok().json();
+    assert_eq!(rows(&releases)[0]["release"], "v8", "{releases}");
+    day.get("/eat");
+    until("ps tells of the memory", || {
+        day.units()[0]["reason"].as_str()?.contains("memory").then_some(())
+    });
+    until("the log tells of it too", || {
+        let lines = day.paas(&["logs", "--ps", "platform"]).ok().stdout;
+        lines.contains("memory").then_some(())
+    });
+    day.paas(&["limits:set", "web=banana"]).fails_with("banana");
+    until("it serves again", || (day.get("/").0 == 200).then_some(()));
+}
+
+fn checks(day: &Day<'_>) {
+    let quick = ["--grace", "1", "--period", "0.5", "--fall", "2"];
+    let set = |check: &[&str], command: &[&str]| {
+        day.paas(&[&["checks:set", "web"], check, &quick[..], command].concat())
+    };
+    let head = ["http", "--method", "HEAD", "--path", "/", "--status", "204"];
+    step("a check that no unit passes changes nothing");
+    set(&head, &[]).fails_with("HEAD / answered 421");
+    set(&["exec"], &["--", "test", "-e", "/nowhere"]).fails_with("exited with code 1");
+    assert_eq!(day.get("/").0, 200);
+    day.paas(&["checks"]).ok().says("tcp");
+    step("checks by HTTP with everything, by TCP and by a command");
+    set(&[&head[..], &["--host", "inside.example"]].concat(), &[]).ok();
+    set(&["tcp"], &[]).ok();
+    set(&["exec"], &["--", "test", "-e", "/app/server.py"]).ok();
+    step("a unit that fails its check is replaced");
+    set(&["http", "--path", "/health", "--status", "200-299"], &[]).ok();
+    assert_eq!(day.get("/sick").0, 200);
+    until("ps tells of the failed check and of the new start", || {
+        let unit = day.units().remove(0);
+        let reason = unit["reason"].as_str().unwrap_or_default();
+        (reason.contains("health check") && unit["restarts"].as_u64() > Some(0)).then_some(())
+    });
+    until("it serves again", || (day.get("/health").0 == 200).then_some(()));
+    day.paas(&["checks:unset", "web"]).ok();
+}
+
+fn stop_and_start(day: &Day<'_>) {
+    step("stop keeps the count for start");
+    day.paas(&["scale", "worker=1"]).ok();
+    day.paas(&["ps:stop", "worker"]).ok();
+    assert_eq!(day.units().len(), 1);
+    day.paas(&["ps:start", "worker"]).ok();
+    assert_eq!(day.units().len(), 2);
 }

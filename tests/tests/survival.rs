@@ -2,24 +2,15 @@
 
 use std::process::Command;
 
-use tests::{Cluster, Load, Person, Repository, rows, run, step, until};
-
-const SERVER: &str = include_str!("../../deploy/demo/server.py");
-const PROGRAMS: [&str; 6] =
-    ["logger", "registry-proxy", "agent", "builder", "controller", "router"];
+use tests::cluster::PROGRAMS;
+use tests::{Cluster, DEMO, Load, Person, Repository, rows, run, step, until};
 
 #[test]
 fn everything_that_is_killed_comes_back() {
     let cluster = Cluster::up("alive", 21400);
     let olga = Person::registered(&cluster, "olga");
-    let app = Repository::new(
-        &olga,
-        "app",
-        &[("Procfile", "web: python3 server.py\n"), ("server.py", SERVER)],
-    );
-    app.paasctl(&olga, &["apps:create", "app"]).ok();
+    let app = Repository::deployed(&olga, "app", DEMO);
     app.paasctl(&olga, &["config:set", "GREETING=Still here"]).ok();
-    app.push(&olga, "master").ok();
     app.paasctl(&olga, &["scale", "web=2"]).ok();
     let host = format!("app.{}", cluster.domain());
     let units = || {

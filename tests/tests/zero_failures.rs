@@ -1,20 +1,12 @@
 //! No request fails while an app is deployed, configured, scaled, restarted and rolled back.
 
-use tests::{Cluster, Load, Person, Repository, step};
-
-const SERVER: &str = include_str!("../../deploy/demo/server.py");
+use tests::{Cluster, DEMO, Load, Person, Repository, step};
 
 #[test]
 fn no_request_fails_through_any_change() {
     let cluster = Cluster::up("zero", 21200);
     let olga = Person::registered(&cluster, "olga");
-    let app = Repository::new(
-        &olga,
-        "app",
-        &[("Procfile", "web: python3 server.py\n"), ("server.py", SERVER)],
-    );
-    app.paasctl(&olga, &["apps:create", "app"]).ok();
-    app.push(&olga, "master").ok();
+    let app = Repository::deployed(&olga, "app", DEMO);
     app.paasctl(&olga, &["scale", "web=2"]).ok();
 
     let host = format!("app.{}", cluster.domain());

@@ -155,7 +155,8 @@ impl Pipes<'_> {
     }
 }
 
-/// Copies what the client sends to git; ends only when the client is gone.
+/// Copies what the client sends to git; ends only when the client is gone. That is ssh: when the git it serves is
+/// killed alone, ssh reads on in silence, tells only servers that call themselves OpenSSH, and the push goes on.
 async fn feed(read: &mut ChannelReadHalf, stdin: &mut Option<ChildStdin>, received: &mut u64) {
     while let Some(message) = read.wait().await {
         match message {

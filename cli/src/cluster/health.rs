@@ -11,7 +11,7 @@ use super::{
     layout::{Layout, PROGRAMS},
     process::Process,
     record::{Record, State},
-    wire,
+    supervisor, wire,
 };
 
 /// An admin endpoint answers from memory.
@@ -70,16 +70,24 @@ impl Health {
 
 /// How all programs are, in the order of their start.
 pub async fn all(layout: &Layout, choices: &Choices) -> Vec<ProgramStatus> {
+    let table = supervisor::read_table(layout).unwrap_or_default();
     join_all(PROGRAMS.iter().map(|program| async {
         let record = Record::read(layout, program.name);
+        // On a full disk the record is of the start before the last.
+        let command = table.iter().find(|command| command.name == program.name);
+        let process = command.and_then(|command| supervisor::find(layout, command));
         let health = ask(choices.admin(program.admin_offset)).await;
-        status(program.name, record, health)
+        status(program.name, process, record, health)
     }))
     .await
 }
 
-fn status(program: &'static str, record: Record, health: Health) -> ProgramStatus {
-    let process = record.living().cloned();
+fn status(
+    program: &'static str,
+    process: Option<Process>,
+    record: Record,
+    health: Health,
+) -> ProgramStatus {
     let state = match (&process, &record.state) {
         (Some(_), _) => "running",
         // Recorded as running, but gone: the supervisor, if there is one, is about to notice.
@@ -136,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_program_that_answers_but_is_not_ours_is_not_well() {
-        let status = status("router", Record::default(), Health::Well);
+        let status = status("router", None, Record::default(), Health::Well);
         assert!(!status.is_well());
     }
 }

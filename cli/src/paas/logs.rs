@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use console::Style;
 use proto::api::LogLine;
+use proto::problem::Problem;
+use serde::Deserialize;
 
 use super::client::segment;
 use super::failure::Failure;
@@ -44,6 +46,15 @@ pub struct Logs {
     app: OnApp,
 }
 
+/// What a stream of lines holds.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Told {
+    Line(LogLine),
+    /// Why there are no more.
+    Problem(Problem),
+}
+
 /// What was printed last, to go on behind it after a broken connection.
 #[derive(Debug, Default)]
 struct Seen {
@@ -74,7 +85,7 @@ impl Logs {
                 Err(failure)
                     if self.follow
                         && failure.is_passing()
-                        && failures > 0
+                        && (failures > 0 || !seen.at.is_empty())
                         && failures < MAX_RETRIES => {}
                 Err(failure) => return Err(failure),
             }
@@ -105,8 +116,12 @@ impl Logs {
                 Ok(data) => data,
                 Err(end) => return Ok(end),
             };
-            let line: LogLine = serde_json::from_str(&data)
+            let told = serde_json::from_str(&data)
                 .map_err(|error| Failure::refused(format!("a log line cannot be read: {error}")))?;
+            let line = match told {
+                Told::Line(line) => line,
+                Told::Problem(problem) => return Err(problem.into()),
+            };
             *failures = 0;
             if let Some(place) = repeated.iter().position(|known| *known == line) {
                 repeated.swap_remove(place);

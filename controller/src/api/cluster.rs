@@ -22,7 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 async fn show(State(api): State<Api>, _: Allowed) -> Json<Cluster> {
     let view = api.view.borrow().clone();
     let snapshot = &view.snapshot;
-    let now = Time(api.clock.now_ms());
+    let now = view.as_of;
     let waiting = view.waiting.iter().map(|waiting| format!("{}: {}", waiting.app, waiting.reason));
     Json(Cluster {
         version: api.platform.version.clone(),

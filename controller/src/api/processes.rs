@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use model::name::ProcessType;
-use model::time::Time;
 use proto::api::{Change, ProcessSelection, Processes, ScaleRequest};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -32,8 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 async fn list(State(api): State<Api>, access: AppAccess) -> Answer<Json<Processes>> {
     let current = current_release(&api, &access.app.value).await?;
     let view = api.view.borrow().clone();
-    let now = Time(api.clock.now_ms());
-    Ok(Json(listing::processes(&access.app.value, current.as_ref(), &view, now)))
+    Ok(Json(listing::processes(&access.app.value, current.as_ref(), &view)))
 }
 
 /// Sets how many units of each named type there shall be, all or none.

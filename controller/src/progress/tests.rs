@@ -54,7 +54,7 @@ fn view(app: &App, units: &[(Unit, Phase)]) -> View {
         snapshot.units.insert(unit.id.clone(), Versioned { value: unit.clone(), revision: 1 });
         snapshot.statuses.insert(unit.id.clone(), status(*phase));
     }
-    View { epoch: Some(1), snapshot: Arc::new(snapshot), waiting: Arc::default(), is_warm: true }
+    View { epoch: Some(1), snapshot: Arc::new(snapshot), is_warm: true, ..View::default() }
 }
 
 #[test]

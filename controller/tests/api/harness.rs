@@ -228,6 +228,7 @@ impl Platform {
         let mut view = View {
             epoch: Some(1),
             snapshot: Arc::new(snapshot),
+            as_of: model::time::Time(self.context.clock.now_ms()),
             waiting: Arc::default(),
             is_warm: true,
         };

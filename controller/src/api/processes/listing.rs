@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::app::App;
 use model::name::ProcessType;
 use model::release::Release;
-use model::time::Time;
 use model::unit::{Desired, Phase, Unit, UnitKind, UnitStatus};
 use proto::api::{ProcessFormation, Processes, UnitInfo};
 
@@ -14,7 +13,7 @@ use crate::plan::rollout::shown_command;
 use crate::view::View;
 
 /// Types of the release in force and units of all releases.
-pub(super) fn processes(app: &App, current: Option<&Release>, view: &View, now: Time) -> Processes {
+pub(super) fn processes(app: &App, current: Option<&Release>, view: &View) -> Processes {
     let scalable = current.into_iter().flat_map(Release::scalable);
     let types: BTreeSet<&ProcessType> = scalable.chain(app.formation.keys()).collect();
     let formation: BTreeMap<String, ProcessFormation> = types
@@ -23,7 +22,7 @@ pub(super) fn processes(app: &App, current: Option<&Release>, view: &View, now: 
         .collect();
     let mut units: Vec<&Unit> = view.snapshot.units_of(&app.name).map(|unit| &unit.value).collect();
     units.sort_by_key(|unit| (&unit.process, unit.ordinal, unit.release));
-    let units = units.into_iter().map(|unit| unit_info(unit, view, now)).collect();
+    let units = units.into_iter().map(|unit| unit_info(unit, view)).collect();
     Processes { formation, units }
 }
 
@@ -47,10 +46,11 @@ fn formation(
     }
 }
 
-fn unit_info(unit: &Unit, view: &View, now: Time) -> UnitInfo {
+fn unit_info(unit: &Unit, view: &View) -> UnitInfo {
     let status = view.snapshot.statuses.get(&unit.id);
     let node = view.snapshot.nodes.get(&unit.node);
-    let is_silent = node.is_none_or(|node| !node.is_placeable(now) && node.trouble.is_none());
+    let is_silent =
+        node.is_none_or(|node| !node.is_placeable(view.as_of) && node.trouble.is_none());
     let reason = match (is_silent, status.and_then(|status| status.trouble.as_ref())) {
         (true, _) => Some(format!("its node {} is not heard", unit.node)),
         (false, Some(trouble)) => Some(trouble.reason.clone()),

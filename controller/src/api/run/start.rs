@@ -49,7 +49,7 @@ pub(super) async fn prepare(api: &Api, access: &AppAccess, request: RunRequest) 
     let limits = release.one_off_limits();
     let memory_bytes = limits.memory_bytes.unwrap_or(api.platform.default_memory_bytes);
     let view = api.view.borrow().clone();
-    let node = choose(&view.snapshot, memory_bytes, Time(api.clock.now_ms()))?;
+    let node = choose(&view.snapshot, memory_bytes, view.as_of)?;
     Ok(Start {
         node: node.name.to_string(),
         agent: node.addresses.agent.clone(),
