@@ -7,7 +7,7 @@ use model::name::{NodeName, UnitId};
 use model::node::{Node, SUSPECT_AFTER_MS};
 use model::route::{ROUTER_LOST_AFTER_MS, RouterStatus};
 use model::snapshot::Snapshot;
-use model::standing::standing;
+use model::standing::{MOMENTS_MS, standing};
 use model::time::Time;
 use model::unit::UnitStatus;
 
@@ -63,6 +63,18 @@ impl Heard {
     /// Grows with every report that changed something.
     pub fn changes(&self) -> u64 {
         self.lock().changes
+    }
+
+    /// How many of the moments that matter each silence has passed: a change is a reason to look again.
+    pub fn silences(&self, now: Time) -> Vec<usize> {
+        let state = self.lock();
+        let heard = state.nodes.values().map(|heard| heard.node.heard);
+        let passed = |since: Time| {
+            let moments = MOMENTS_MS.iter();
+            moments.filter(|moment| now.since_ms(since) >= **moment).count()
+        };
+        // Nodes never heard count from when listening began.
+        heard.chain([state.listening_since]).map(passed).collect()
     }
 
     /// Completes a snapshot, for a leader of this epoch. A unit's status counts only when its own node tells it, and only

@@ -35,7 +35,7 @@ use crate::retention::{Images, Retention};
 use crate::view::View;
 
 /// How often the loop looks whether something is due; nothing is done when nothing is.
-const PERIOD: Duration = Duration::from_secs(1);
+const PERIOD: Duration = Duration::from_millis(250);
 /// Changes that come closer together than this are seen in one pass.
 const MIN_GAP: Duration = Duration::from_millis(10);
 const MAX_BACKOFF: Duration = Duration::from_secs(3);
@@ -119,6 +119,7 @@ impl Role {
 struct Last {
     seen: Seen,
     heard: u64,
+    silences: Vec<usize>,
     at: Duration,
     is_busy: bool,
 }
@@ -162,7 +163,7 @@ impl Planner {
             return Ok(());
         }
         let now = Time(self.parts.clock.now_ms());
-        let heard = self.parts.heard.changes();
+        let (heard, silences) = (self.parts.heard.changes(), self.silences());
         self.take_role(now);
         let (snapshot, seen) = self.observe(now);
         let is_warm = self.is_warm(&snapshot);
@@ -176,14 +177,16 @@ impl Planner {
             is_warm,
         });
         if !matches!(self.role, Role::Leading(_)) {
-            self.last = Some(Last { seen, heard, at: self.parts.clock.monotonic(), is_busy });
+            self.last =
+                Some(Last { seen, heard, silences, at: self.parts.clock.monotonic(), is_busy });
             return Ok(());
         }
         for (app, said) in self.events.news(&snapshot) {
             self.parts.logs.say(&app, said);
         }
         // Remembered before the writes: what fails is tried again.
-        self.last = Some(Last { seen, heard, at: self.parts.clock.monotonic(), is_busy: true });
+        self.last =
+            Some(Last { seen, heard, silences, at: self.parts.clock.monotonic(), is_busy: true });
         self.apply(&plan.actions, &snapshot).await?;
         if is_warm {
             self.retention.follow(&snapshot);
@@ -198,11 +201,16 @@ impl Planner {
         self.last.as_ref().is_none_or(|last| {
             last.is_busy
                 || last.heard != self.parts.heard.changes()
+                || last.silences != self.silences()
                 || !last.seen.is_same_world(&self.parts.observer.seen())
                 || self.parts.applier.records.doubt().is_set()
                 || self.lead().is_some() != matches!(self.role, Role::Leading(_))
                 || self.parts.clock.since(last.at) >= IDLE_PERIOD
         })
+    }
+
+    fn silences(&self) -> Vec<usize> {
+        self.parts.heard.silences(Time(self.parts.clock.now_ms()))
     }
 
     /// The epoch of our lead, if we lead and the image of the store shows it.

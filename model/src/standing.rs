@@ -21,6 +21,10 @@ pub const LOST_ALTHOUGH_REACHED_AFTER_MS: u64 = 30_000;
 /// One whose machine still answers for its agent, after this long.
 pub const LOST_ALTHOUGH_ALIVE_AFTER_MS: u64 = 60_000;
 
+/// The moments of a silence at which it may come to mean something else.
+pub const MOMENTS_MS: [u64; 4] =
+    [SUSPECT_AFTER_MS, LOST_AFTER_MS, LOST_ALTHOUGH_REACHED_AFTER_MS, LOST_ALTHOUGH_ALIVE_AFTER_MS];
+
 /// How a node stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {

@@ -198,6 +198,8 @@ async fn no_decision_is_made_before_the_last_one_is_seen() {
 async fn an_idle_world_is_left_alone_until_something_happens() {
     let mut world = World::new(&[]).await;
     world.follow();
+    // Long after the start: nobody waits for nodes that were never heard.
+    world.clock.advance(Duration::from_secs(61));
     for _ in 0..3 {
         world.hear("n1", Phase::Ready).await;
         world.planner.pass().await.unwrap();
@@ -233,6 +235,26 @@ async fn nothing_is_planned_before_the_nodes_of_units_are_heard_or_the_grace_has
     world.planner.pass().await.unwrap();
     assert!(world.view.borrow().is_warm);
     assert_eq!(world.units().await.len(), 4);
+}
+
+#[tokio::test]
+async fn an_idle_world_is_looked_at_when_a_node_falls_silent() {
+    let mut world = World::new(&[]).await;
+    world.follow();
+    for _ in 0..3 {
+        world.hear("n1", Phase::Ready).await;
+        world.planner.pass().await.unwrap();
+    }
+    let settled = world.revision().await;
+    world.observer.caught_up(settled).await.unwrap();
+    world.planner.pass().await.unwrap();
+    world.view.mark_unchanged();
+    world.clock.advance(Duration::from_millis(2_900));
+    world.planner.pass().await.unwrap();
+    assert!(!world.view.has_changed().unwrap());
+    world.clock.advance(Duration::from_millis(200));
+    world.planner.pass().await.unwrap();
+    assert!(world.view.has_changed().unwrap(), "suspect");
 }
 
 #[tokio::test]
