@@ -4,9 +4,12 @@
 //! leaves no choice open and carries the revision it saw; `waiting` says what is wanted and cannot
 //! be had now, in words a user reads. A second pass over an unchanged world plans nothing.
 
+mod census;
+mod demand;
 pub mod nodes;
 pub mod placement;
 pub mod regency;
+mod preemption;
 pub mod retention;
 pub mod rollout;
 pub mod routes;
@@ -19,7 +22,9 @@ use model::snapshot::{Snapshot, Versioned};
 use model::time::Time;
 use model::unit::Unit;
 
+use self::census::Census;
 use self::placement::Room;
+use self::rollout::Pass;
 
 /// What one pass decided.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,7 +73,7 @@ pub struct Waiting {
     pub process: Option<ProcessType>,
     /// Which unit, if it is about one.
     pub unit: Option<UnitId>,
-    /// Stable: `no-room`, `no-node`.
+    /// Stable: `no-room`, `no-node`, `no-label`, `exclusive`, `drain`, `preempted`.
     pub code: &'static str,
     /// The reason, in words a user reads.
     pub reason: String,
@@ -87,16 +92,23 @@ pub trait Ids {
     fn next(&mut self) -> String;
 }
 
-/// Plans for the whole cluster.
+/// Plans for the whole cluster: what each app wants is looked at first, then room is given to all of them in one order, and then each app
+/// does what follows from what it got.
 pub fn plan(snapshot: &Snapshot, rules: &Rules, now: Time, ids: &mut dyn Ids) -> Plan {
     let mut plan = Plan::default();
     nodes::know(snapshot, now, &mut plan);
+    let census = Census::of(snapshot, rules, now);
+    let mut pass = Pass::new(&census, plan);
+    let mut surveys: Vec<_> = snapshot.apps.values().map(|app| pass.survey(app)).collect();
+    let demands = surveys.iter_mut().enumerate();
+    let demands = demands.flat_map(|(number, survey)| survey.take_demands(number)).collect();
     let mut room = Room::of(snapshot, now);
-    for app in snapshot.apps.values() {
-        rollout::plan_app(
-            app,
-            &mut rollout::Pass { snapshot, rules, now, ids, room: &mut room, plan: &mut plan },
-        );
+    let served = demand::serve(demands, &census, &mut room, ids, &mut pass.plan);
+    for answered in &served.answers {
+        surveys[answered.demand.survey].hear(answered);
     }
-    plan
+    for survey in surveys {
+        pass.conclude(survey, &served.preempted, &room);
+    }
+    pass.plan
 }

@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub nodes: BTreeMap<NodeName, Node>,
     /// Since when nodes are listened to.
     pub listening_since: Time,
+    /// Since when this controller leads; none while it does not.
+    pub leading_since: Option<Time>,
     /// Units, as last heard from their agents.
     pub statuses: BTreeMap<UnitId, UnitStatus>,
     /// Routers by node, as last heard.

@@ -9,83 +9,157 @@
 mod formation;
 mod release_phase;
 mod verdict;
+mod wants;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use model::app::{App, Outcome, Settled};
-use model::name::ProcessType;
+use model::name::UnitId;
 use model::release::{Command, Release, ReleaseState};
 use model::snapshot::{Snapshot, Versioned};
 use model::time::Time;
-use model::unit::{Desired, Phase, Unit, UnitKind};
+use model::unit::{Desired, Phase, Unit};
 
 use self::formation::TypeView;
 use self::release_phase::Gate;
 use self::verdict::is_judged;
+use super::census::Census;
+use super::demand::{Answer, Answered, Demand};
 use super::placement::Room;
-use super::{Action, Ids, Plan, Rules, Waiting};
+use super::preemption::let_go;
+use super::{Action, Plan};
 
 /// How long a draining unit may finish its requests.
 const DRAIN_LIMIT_MS: u64 = 30_000;
 
 /// What one pass works with.
 pub struct Pass<'a> {
-    /// The world.
-    pub snapshot: &'a Snapshot,
-    /// Settings.
-    pub rules: &'a Rules,
-    /// The time.
-    pub now: Time,
-    /// Names for new units.
-    pub ids: &'a mut dyn Ids,
-    /// What is free.
-    pub room: &'a mut Room,
+    census: &'a Census<'a>,
+    snapshot: &'a Snapshot,
+    now: Time,
     /// What was decided so far.
-    pub plan: &'a mut Plan,
+    pub plan: Plan,
 }
 
-/// Plans for one app.
-pub fn plan_app(app: &Versioned<App>, pass: &mut Pass<'_>) {
-    pass.finish_leaving(&app.value);
-    if app.value.destroyed.is_some() {
-        return pass.destroy(app);
+/// What one app has and wants, before room is given.
+pub struct Survey<'a> {
+    app: &'a Versioned<App>,
+    release: Option<&'a Release>,
+    stage: Stage<'a>,
+    demands: Vec<Demand<'a>>,
+}
+
+enum Stage<'a> {
+    /// Nothing more follows in this pass.
+    Over,
+    /// Its release phase asked for room.
+    ReleasePhase { is_refused: bool },
+    /// Its units follow the release.
+    Rolling(Vec<TypeView<'a>>),
+}
+
+impl<'a> Survey<'a> {
+    /// What it asks for, in the name of the survey with this number.
+    pub fn take_demands(&mut self, number: usize) -> Vec<Demand<'a>> {
+        let demands = std::mem::take(&mut self.demands);
+        demands.into_iter().map(|demand| Demand { survey: number, ..demand }).collect()
     }
-    let wanted = app.value.wanted_release();
-    let release = wanted.and_then(|number| pass.snapshot.release(&app.value.name, number));
-    match pass.release_phase(&app.value, release) {
-        Gate::Open => {}
-        Gate::Closed => return,
-        Gate::Failed(end) => return pass.end(app, end),
-    }
-    let types = pass.types(&app.value, release);
-    let mut views: Vec<TypeView<'_>> =
-        types.into_iter().map(|process| pass.view(&app.value, release, process)).collect();
-    for view in &mut views {
-        pass.start_missing(&app.value, release, view);
-    }
-    let mut judged = views.iter().filter(|view| is_judged(&app.value, view));
-    if !app.value.is_settled() {
-        let failure = judged.clone().find_map(|view| pass.failure(&app.value, release, view));
-        if let Some(failure) = failure {
-            pass.end(app, failure);
-            if app.value.target.is_some() {
-                return;
+
+    /// Hears what became of a demand.
+    pub fn hear(&mut self, answered: &Answered<'a>) {
+        let demand = &answered.demand;
+        match &mut self.stage {
+            Stage::Over => {}
+            Stage::ReleasePhase { is_refused } => *is_refused = answered.answer == Answer::Refused,
+            Stage::Rolling(views) => {
+                let mut views = views.iter_mut();
+                if let Some(view) = views.find(|view| view.process == demand.process) {
+                    view.hear(demand, answered.answer);
+                }
             }
-        } else if judged.all(|view| view.is_serving() && view.is_empty_if_unwanted()) {
-            pass.end(app, Outcome::Live);
         }
-    }
-    let all_serving = views.iter().all(TypeView::is_serving);
-    for view in &views {
-        pass.retire(view, all_serving);
     }
 }
 
 impl<'a> Pass<'a> {
+    /// Nothing looked at yet.
+    pub fn new(census: &'a Census<'a>, plan: Plan) -> Pass<'a> {
+        Pass { census, snapshot: census.snapshot, now: census.now, plan }
+    }
+
+    /// Looks at one app, and does for it what needs no room.
+    pub fn survey(&mut self, app: &'a Versioned<App>) -> Survey<'a> {
+        self.finish_leaving(&app.value);
+        let wanted = app.value.wanted_release();
+        let release = wanted.and_then(|number| self.snapshot.release(&app.value.name, number));
+        let mut survey = Survey { app, release, stage: Stage::Over, demands: Vec::new() };
+        if app.value.destroyed.is_some() {
+            self.destroy(app);
+            return survey;
+        }
+        match self.release_phase(&app.value, release) {
+            Gate::Open => {}
+            Gate::Closed => return survey,
+            Gate::Wanting(demand) => {
+                survey.stage = Stage::ReleasePhase { is_refused: false };
+                survey.demands.push(demand);
+                return survey;
+            }
+            Gate::Failed(end) => {
+                self.end(app, end);
+                return survey;
+            }
+        }
+        let types = self.types(&app.value, release);
+        let views: Vec<TypeView<'_>> =
+            types.into_iter().map(|process| self.view(&app.value, release, process)).collect();
+        if let Some(release) = release {
+            let demands = views.iter().flat_map(|view| self.demands(&app.value, release, view));
+            survey.demands = demands.collect();
+        }
+        survey.stage = Stage::Rolling(views);
+        survey
+    }
+
+    /// Does for one app what follows from what it got.
+    pub fn conclude(&mut self, survey: Survey<'a>, preempted: &BTreeSet<UnitId>, room: &Room) {
+        let Survey { app, release, stage, .. } = survey;
+        let mut views = match stage {
+            Stage::Over => return,
+            Stage::ReleasePhase { is_refused } => {
+                let end = self.gate_without_room(&app.value).filter(|_| is_refused);
+                return end.into_iter().for_each(|end| self.end(app, end));
+            }
+            Stage::Rolling(views) => views,
+        };
+        for view in &mut views {
+            self.lose(view, preempted);
+            view.yielding = self.yielding(view, release, room);
+        }
+        let mut judged = views.iter().filter(|view| is_judged(&app.value, view));
+        if !app.value.is_settled() {
+            let failure = judged.clone().find_map(|view| self.failure(&app.value, release, view));
+            if let Some(failure) = failure {
+                self.end(app, failure);
+                if app.value.target.is_some() {
+                    return;
+                }
+            } else if judged.all(|view| view.is_serving() && view.is_empty_if_unwanted()) {
+                self.end(app, Outcome::Live);
+            }
+        }
+        let all_serving = views.iter().all(TypeView::is_serving);
+        for view in &views {
+            self.retire(view, all_serving);
+        }
+    }
+
     /// Draining units stop when nothing reaches them any more; stopped ones are forgotten.
     fn finish_leaving(&mut self, app: &App) {
-        for unit in self.snapshot.units_of(&app.name) {
+        for unit in self.census.units_of(&app.name) {
             match unit.value.desired {
                 Desired::Run => {}
                 Desired::Drain { since } => {
@@ -116,7 +190,7 @@ impl<'a> Pass<'a> {
 
     fn destroy(&mut self, app: &Versioned<App>) {
         let mut any = false;
-        for unit in self.snapshot.units_of(&app.value.name) {
+        for unit in self.census.units_of(&app.value.name) {
             any = true;
             if !matches!(unit.value.desired, Desired::Stop { .. }) {
                 self.move_to(unit, Desired::Stop { since: self.now });
@@ -127,113 +201,33 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn start_missing(&mut self, app: &App, release: Option<&Release>, view: &mut TypeView<'_>) {
-        let Some(release) = release else { return };
-        for ordinal in 1..=view.wanted {
-            if view.current.contains_key(&ordinal) {
-                continue;
-            }
-            let process = view.process.clone();
-            if self.start(app, release, process, ordinal, view.scale.epoch, UnitKind::Service) {
-                view.started += 1;
-            } else {
-                view.unplaced += 1;
-            }
-        }
-    }
-
-    fn start(
-        &mut self,
-        app: &App,
-        release: &Release,
-        process: ProcessType,
-        ordinal: u32,
-        epoch: u64,
-        kind: UnitKind,
-    ) -> bool {
-        let memory_bytes =
-            release.limits(&process).memory_bytes.unwrap_or(self.rules.default_memory_bytes);
-        match self.room.place(&app.name, &process, memory_bytes) {
-            Ok(node) => {
-                let id = format!("{}-{}-{}", app.name, process, self.ids.next()).to_lowercase();
-                let id = id.replace('_', "-").parse().expect("app, type and id make a unit id");
-                self.plan.actions.push(Action::StartUnit(Unit {
-                    id,
-                    app: app.name.clone(),
-                    process,
-                    ordinal,
-                    release: release.number,
-                    epoch,
-                    kind,
-                    node,
-                    memory_bytes,
-                    created: self.now,
-                    exclusive: false,
-                    desired: Desired::Run,
-                }));
-                true
-            }
-            Err(refusal) => {
-                self.plan.waiting.push(Waiting {
-                    app: app.name.clone(),
-                    process: Some(process.clone()),
-                    unit: None,
-                    code: refusal.code,
-                    reason: format!("{process}.{ordinal} waits: {}", refusal.reason),
-                });
-                false
-            }
-        }
-    }
-
     /// Lets go of what is no longer needed.
     fn retire(&mut self, view: &TypeView<'a>, all_serving: bool) {
         for unit in &view.surplus {
             self.let_go(unit);
         }
-        let is_given_up = |unit: &Versioned<Unit>| {
-            let release = self.snapshot.release(&unit.value.app, unit.value.release);
-            release.is_none_or(|release| matches!(release.state, ReleaseState::Failed { .. }))
-        };
-        let (given_up, mut old): (Vec<_>, Vec<_>) =
-            view.old.iter().copied().partition(|unit| is_given_up(unit));
-        for unit in given_up {
-            self.let_go(unit);
+        for unit in &view.lost {
+            if view.got.reassigned.contains(&unit.value.ordinal) {
+                // It may come back with its node, where it must not start again.
+                self.move_to(unit, Desired::Stop { since: self.now });
+            } else if all_serving {
+                self.let_go(unit);
+            }
         }
-        for unit in view.lost.iter().filter(|_| all_serving) {
-            self.let_go(unit);
+        for unit in &view.old {
+            let yields = view.yielding.contains(&unit.value.id);
+            if all_serving || yields || self.is_given_up(unit) {
+                self.let_go(unit);
+            }
         }
-        let spare = if all_serving {
-            old.len()
-        } else if view.unplaced > 0 {
-            self.one_for_one(view)
-        } else {
-            0
-        };
-        // Those that do not serve go first.
-        old.sort_by_key(|unit| (self.is_ready(&unit.value), unit.value.ordinal));
-        for unit in old.into_iter().take(spare) {
+        let moving = view.current.values().filter(|unit| view.yielding.contains(&unit.value.id));
+        for unit in moving {
             self.let_go(unit);
         }
     }
 
-    /// How many old units may go when the new ones do not all fit beside them.
-    fn one_for_one(&self, view: &TypeView<'_>) -> usize {
-        let beyond_need = (view.serving + view.old_ready).saturating_sub(view.wanted) as usize;
-        let starting = view.started > 0 || view.current.len() > view.serving as usize;
-        let leaving = view.any > view.old.len() + view.current.len() + view.surplus.len();
-        if beyond_need == 0 && !starting && !leaving { 1 } else { beyond_need.min(view.old.len()) }
-    }
-
-    /// Web units drain first; others have no traffic to finish.
     fn let_go(&mut self, unit: &Versioned<Unit>) {
-        let since = self.now;
-        let desired = if unit.value.process.is_web() {
-            Desired::Drain { since }
-        } else {
-            Desired::Stop { since }
-        };
-        self.move_to(unit, desired);
+        self.plan.actions.push(let_go(unit, self.now));
     }
 
     fn move_to(&mut self, unit: &Versioned<Unit>, desired: Desired) {

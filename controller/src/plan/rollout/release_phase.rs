@@ -5,25 +5,31 @@ use model::name::{ProcessType, ReleaseNumber};
 use model::release::{Release, ReleaseState};
 use model::unit::{Desired, Phase, UnitKind};
 
-use super::Pass;
 use super::verdict::{ROOM_PATIENCE_MS, no_room};
+use super::{Demand, Pass};
+use crate::plan::demand::There;
+use crate::plan::placement::Tags;
 
 /// How long a release phase may take.
 const RELEASE_PHASE_LIMIT_MS: u64 = 600_000;
+/// It runs anywhere.
+pub(super) static NO_TAGS: Tags = Tags::new();
 
 /// Whether the units may follow the release yet.
-pub(super) enum Gate {
+pub(super) enum Gate<'a> {
     Open,
     Closed,
+    /// The command waits for a unit to run in.
+    Wanting(Demand<'a>),
     Failed(Outcome),
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
     /// Runs the release phase of a new image once, and stops what is left of other ones.
-    pub(super) fn release_phase(&mut self, app: &App, release: Option<&Release>) -> Gate {
+    pub(super) fn release_phase(&mut self, app: &'a App, release: Option<&'a Release>) -> Gate<'a> {
         let target = app.target.as_ref().map(|deploy| deploy.release);
         let mut mine = None;
-        for unit in self.snapshot.units_of(&app.name) {
+        for unit in self.census.units_of(&app.name) {
             if unit.value.kind != UnitKind::ReleasePhase {
                 continue;
             }
@@ -38,8 +44,20 @@ impl Pass<'_> {
             return Gate::Open;
         }
         let Some(unit) = mine else {
-            self.start(app, release, ProcessType::release(), 1, 0, UnitKind::ReleasePhase);
-            return self.gate_without_room(app);
+            return Gate::Wanting(Demand {
+                survey: 0,
+                app,
+                release,
+                process: ProcessType::release(),
+                ordinal: 1,
+                epoch: 0,
+                kind: UnitKind::ReleasePhase,
+                exclusive: false,
+                tags: &NO_TAGS,
+                rank: 1,
+                there: There::Nothing,
+                holder: None,
+            });
         };
         let Some(status) = self.snapshot.statuses.get(&unit.value.id) else { return Gate::Closed };
         match (status.phase, &status.trouble) {
@@ -57,12 +75,11 @@ impl Pass<'_> {
         }
     }
 
-    fn gate_without_room(&self, app: &App) -> Gate {
-        let waited = app.target.as_ref().map_or(0, |deploy| self.now.since_ms(deploy.started));
-        match self.plan.waiting.iter().rfind(|waiting| waiting.app == app.name) {
-            Some(waiting) if waited >= ROOM_PATIENCE_MS => Gate::Failed(no_room(&waiting.reason)),
-            _ => Gate::Closed,
-        }
+    /// The end of a deploy whose command found no room for too long.
+    pub(super) fn gate_without_room(&self, app: &App) -> Option<Outcome> {
+        let waited_ms = app.target.as_ref().map_or(0, |deploy| self.now.since_ms(deploy.started));
+        let waiting = self.plan.waiting.iter().rfind(|waiting| waiting.app == app.name);
+        waiting.filter(|_| waited_ms >= ROOM_PATIENCE_MS).map(no_room)
     }
 
     /// Whether this command has run well on this image before.

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::app::{Deploy, Scale};
-use model::name::{AppName, ReleaseNumber, UnitId};
+use model::name::{AppName, ProcessType, ReleaseNumber};
 use model::node::{Addresses, Node};
 use model::release::Build;
 use model::route::RouterStatus;
-use model::unit::{Trouble, UnitStatus};
+use model::unit::{Trouble, UnitKind, UnitStatus};
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::{Ids, plan};
+use crate::plan::{Ids, Rules, plan};
 
 const MIB: u64 = 1 << 20;
 const STEP_MS: u64 = 500;

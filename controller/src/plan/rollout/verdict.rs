@@ -7,6 +7,7 @@ use model::unit::{Phase, Unit};
 
 use super::Pass;
 use super::formation::TypeView;
+use crate::plan::Waiting;
 
 /// Beyond a check's grace, how long a new unit may take to start, become ready and be routed.
 const START_ALLOWANCE_MS: u64 = 30_000;
@@ -30,12 +31,11 @@ impl Pass<'_> {
     ) -> Option<Outcome> {
         let release = release?;
         let began = app.target.as_ref().map_or(view.scale.changed, |deploy| deploy.started);
-        let old_can_yield = !view.old.is_empty();
-        if view.unplaced > 0 && !old_can_yield && self.now.since_ms(began) >= ROOM_PATIENCE_MS {
+        if view.is_stuck() && self.now.since_ms(began) >= ROOM_PATIENCE_MS {
             let waiting = self.plan.waiting.iter().rfind(|waiting| {
                 waiting.app == app.name && waiting.process.as_ref() == Some(&view.process)
             });
-            return waiting.map(|waiting| no_room(&waiting.reason));
+            return waiting.map(no_room);
         }
         let patience_ms = release.check(&view.process).grace_ms + START_ALLOWANCE_MS;
         view.current.values().find_map(|unit| self.unit_failure(&unit.value, began, patience_ms))
@@ -72,10 +72,11 @@ impl Pass<'_> {
     }
 }
 
-pub(super) fn no_room(reason: &str) -> Outcome {
+/// The end of a change that waited for too long.
+pub(super) fn no_room(waiting: &Waiting) -> Outcome {
     Outcome::Failed {
         code: "no-room".to_owned(),
-        reason: reason.to_owned(),
+        reason: waiting.reason.clone(),
         last_lines: Vec::new(),
     }
 }
