@@ -112,3 +112,6 @@ pub fn plan(snapshot: &Snapshot, rules: &Rules, now: Time, ids: &mut dyn Ids) ->
     }
     pass.plan
 }
+
+#[cfg(test)]
+mod tests;

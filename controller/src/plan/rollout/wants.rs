@@ -40,20 +40,23 @@ impl<'a> Pass<'a> {
                 is_lost: self.census.is_lost(&unit.value),
             }),
         };
-        let older = view.old.iter().filter(|unit| !self.is_given_up(unit)).count();
-        let have = view.current.len() + older;
-        let lacking = (view.wanted as usize).saturating_sub(have);
+        let older = view.old.iter().filter(|unit| !self.is_given_up(unit));
+        let older: BTreeSet<u32> = older.map(|unit| unit.value.ordinal).collect();
+        let have = view.current.len() + older.len();
         let missing = (1..=view.wanted).filter(|ordinal| !view.current.contains_key(ordinal));
-        let missing = missing.enumerate().map(|(index, ordinal)| match index < lacking {
-            true => demand(ordinal, have + index + 1, There::Nothing),
-            false => demand(ordinal, index + 1, There::Older),
-        });
+        let (replacing, lacking): (Vec<u32>, Vec<u32>) =
+            missing.partition(|ordinal| older.contains(ordinal));
+        let replacing = replacing.into_iter().enumerate();
+        let replacing = replacing.map(|(index, ordinal)| demand(ordinal, index + 1, There::Older));
+        let lacking = lacking.into_iter().enumerate();
+        let lacking =
+            lacking.map(|(index, ordinal)| demand(ordinal, have + index + 1, There::Nothing));
         let moving = view.current.iter().filter(|(_, unit)| self.census.is_moving(&unit.value));
         let moving = moving.filter(|(ordinal, _)| !view.succeeded.contains(ordinal));
         let moving = moving.map(|(ordinal, unit)| {
             demand(*ordinal, *ordinal as usize, There::Moving(unit.value.node.to_string()))
         });
-        missing.chain(moving).collect()
+        replacing.chain(lacking).chain(moving).collect()
     }
 
     /// Units that go before their successors serve: older ones where new ones do not fit beside them, and those of exclusive types, always
