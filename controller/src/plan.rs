@@ -6,6 +6,7 @@
 
 mod census;
 mod demand;
+pub mod imagine;
 pub mod nodes;
 pub mod placement;
 pub mod regency;

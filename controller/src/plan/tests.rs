@@ -453,6 +453,53 @@ fn a_new_leader_waits_before_it_takes_an_exclusive_unit_for_ended() {
     assert!(cluster.now.since_ms(leads) >= 10_500);
 }
 
+#[test]
+fn a_dry_run_tells_what_then_happens() {
+    let mut cluster = Cluster::new(&[2, 2]);
+    cluster.app(production("shop", 1));
+    cluster.app(Wants { class: Class::Preview, ..production("trial", 2) });
+    cluster.steps(6);
+    cluster.scale_of("shop").count = 5;
+    let rules = Rules { default_memory_bytes: 100 * MIB };
+    let outlook = imagine::outlook(&cluster.snapshot, &rules, cluster.now);
+    assert_eq!((outlook.starts.len(), outlook.stops.len(), outlook.preempted.len()), (3, 0, 2));
+    let waits: Vec<_> = outlook.waiting.iter().map(|waiting| waiting.app.as_str()).collect();
+    assert_eq!(waits, ["shop", "trial", "trial"]);
+    let mut foretold: Vec<_> =
+        outlook.starts.iter().map(|unit| (unit.ordinal, unit.node.clone())).collect();
+    let before: BTreeSet<UnitId> = cluster.snapshot.units.keys().cloned().collect();
+    cluster.steps(12);
+    let units = cluster.snapshot.units.iter().filter(|(id, _)| !before.contains(*id));
+    let mut came: Vec<_> =
+        units.map(|(_, unit)| (unit.value.ordinal, unit.value.node.clone())).collect();
+    foretold.sort();
+    came.sort();
+    assert_eq!(foretold, came);
+}
+
+#[test]
+fn losses_are_looked_at_before_they_happen() {
+    let mut cluster = Cluster::new(&[2, 2, 2]);
+    cluster.app(production("shop", 3));
+    cluster.app(Wants { class: Class::Preview, ..production("trial", 3) });
+    cluster.steps(6);
+    let rules = Rules { default_memory_bytes: 100 * MIB };
+    let losses = imagine::losses(&cluster.snapshot, &rules, cluster.now);
+    let waits = |loss: &imagine::Loss| {
+        (loss.nodes.len(), loss.apps(Class::Production).len(), loss.apps(Class::Preview).len())
+    };
+    let all: Vec<_> = losses.iter().map(waits).collect();
+    assert_eq!(all, [(1, 0, 1), (1, 0, 1), (1, 0, 1), (2, 1, 1), (2, 1, 1), (2, 1, 1)]);
+    let shop = "shop".parse().unwrap();
+    let beyond = |cluster: &Cluster| {
+        imagine::beyond_the_reserve(&cluster.snapshot, &shop, &rules, cluster.now)
+    };
+    cluster.scale_of("shop").count = 4;
+    assert_eq!(beyond(&cluster), None);
+    cluster.scale_of("shop").count = 5;
+    assert_eq!(beyond(&cluster).unwrap().nodes, [name("n1")]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
     /// Whatever happens in whatever order: no law breaks after any step (see `check_laws`), it comes to rest, nothing waits that fits, no unit of
