@@ -37,6 +37,7 @@ pub mod limits;
 pub mod logs;
 pub mod maintenance;
 pub mod perms;
+pub mod placement;
 pub mod ps;
 pub mod releases;
 pub mod remotes;

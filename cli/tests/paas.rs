@@ -211,6 +211,34 @@ fn config() {
 }
 
 #[test]
+fn placement() {
+    let shown = r#"{"class":"standard","types":{"clock":{"tags":{},"exclusive":true},"web":{"tags":{"disk":"ssd"},"exclusive":false}}}"#;
+    let plan = r#"{"starts":[{"app":"shop","name":"web.2","node":"n2"}],"stops":[],"preempts":[{"app":"trial","name":"web.1","node":"n1"}],"waits":["trial web.1 waits: no node has 512 MiB of memory free"],"beyond_reserve":null}"#;
+    let still = r#"{"starts":[],"stops":[],"preempts":[],"waits":[],"beyond_reserve":"if n1 is lost, web.2 waits"}"#;
+    let fake = Fake::start(&[
+        Answer::json("GET /v1/apps/shop/placement", 200, shown),
+        Answer::json("PATCH /v1/apps/shop/placement", 202, CHANGE),
+        Answer::json("PUT /v1/apps/shop/class", 200, shown),
+        Answer::json("POST /v1/apps/shop/scale/plan", 200, plan),
+        Answer::json("POST /v1/apps/shop/scale/plan", 200, still),
+        deploying(&["web.1 is ready"]),
+    ]);
+    let mut at = Transcript::logged_in("placement", &fake);
+    at.run("tags -a shop");
+    at.run("tags:list -a shop --json");
+    at.run("tags:set web disk=ssd env=prod -a shop");
+    at.run("tags:set web disk -a shop");
+    at.run("tags:unset web disk -a shop");
+    at.run("class:set standard -a shop");
+    at.run("class:set gold -a shop");
+    at.run("exclusive:on clock -a shop");
+    at.run("exclusive:off clock -a shop --no-wait");
+    at.run("scale --plan web=2 -a shop");
+    at.run("scale --plan web=2 -a shop --json");
+    at.finish();
+}
+
+#[test]
 fn releases() {
     let fake = Fake::start(&[
         Answer::json("GET /v1/apps/shop/releases", 200, &format!("[{}]", answers::RELEASE)),

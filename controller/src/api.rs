@@ -22,6 +22,7 @@ mod checks;
 mod config;
 mod limits;
 mod perms;
+mod placement;
 mod processes;
 mod releases;
 mod rollout;
@@ -31,6 +32,7 @@ mod domains;
 mod logs;
 mod run;
 
+mod capacity;
 mod cluster;
 
 use std::ops::Deref;
@@ -119,6 +121,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(perms::routes())
         .merge(config::routes())
         .merge(processes::routes())
+        .merge(placement::routes())
         .merge(releases::routes())
         .merge(rollout::routes())
         .merge(limits::routes())
@@ -128,4 +131,5 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(logs::routes())
         .merge(run::routes())
         .merge(cluster::routes())
+        .merge(capacity::routes())
 }

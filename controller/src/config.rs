@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   [cluster]     node, domain, data_dir, gateway, agent, logger, registry, registry_control
-//!   [controller]  listen, gateway_listen, admin_listen, git_remote_base, http_port, https_port, default_memory,
+//!   [controller]  listen, gateway_listen, admin_listen, git_remote_base, http_port, https_port, default_memory, reserve,
 //!                 store, etcd_endpoints, etcd_prefix, etcd_ca, etcd_certificate, etcd_key, etcd_server_name
 //! ```
 
@@ -236,6 +236,11 @@ fn read_platform(settings: &mut Settings) -> Platform {
         default_memory_bytes: settings
             .get::<Size>("default_memory", "512M", "Memory of a unit without a limit of its own.")
             .0,
+        reserve: settings.get(
+            "reserve",
+            "warn",
+            "When a production app would not survive the loss of a node: `warn` or `refuse`.",
+        ),
     }
 }
 

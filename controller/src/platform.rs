@@ -1,5 +1,7 @@
 //! Plain facts about this platform: its names, its doors, its defaults.
 
+use std::str::FromStr;
+
 /// What answers, routes and run environments are made from. Set once at start.
 #[derive(Debug, Clone)]
 pub struct Platform {
@@ -17,6 +19,29 @@ pub struct Platform {
     pub logger: String,
     /// Memory of a unit without a limit of its own.
     pub default_memory_bytes: u64,
+    /// What becomes of a scale that leaves no reserve.
+    pub reserve: Reserve,
+}
+
+/// What becomes of a scale with which a production app would not survive the loss of a node. Of no effect with fewer than three nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserve {
+    /// It is said in the app's log.
+    Warn,
+    /// It is refused.
+    Refuse,
+}
+
+impl FromStr for Reserve {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Reserve, &'static str> {
+        match text {
+            "warn" => Ok(Reserve::Warn),
+            "refuse" => Ok(Reserve::Refuse),
+            _ => Err("it is `warn` or `refuse`"),
+        }
+    }
 }
 
 impl Platform {

@@ -19,6 +19,8 @@ mod builds;
 mod changes;
 #[path = "api/hosts.rs"]
 mod hosts;
+#[path = "api/placement.rs"]
+mod placement;
 #[path = "api/shape.rs"]
 mod shape;
 #[path = "api/streams.rs"]

@@ -284,6 +284,93 @@ pub struct ScaleRequest {
     pub counts: BTreeMap<String, u32>,
 }
 
+/// `POST /v1/apps/{app}/scale/plan`, asked with a [`ScaleRequest`]: what it would do. Nothing is changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ScalePlan {
+    /// Units that would start.
+    pub starts: Vec<PlannedUnit>,
+    /// Units that would stop.
+    pub stops: Vec<PlannedUnit>,
+    /// Units of lower classes, of any app, that would stop to make room.
+    pub preempts: Vec<PlannedUnit>,
+    /// What would wait, and why.
+    pub waits: Vec<String>,
+    /// What a production app would not survive: the loss of this node.
+    pub beyond_reserve: Option<String>,
+}
+
+/// One unit in a [`ScalePlan`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlannedUnit {
+    /// Whose.
+    pub app: String,
+    /// `web.2`.
+    pub name: String,
+    /// Where.
+    pub node: String,
+}
+
+/// `GET /v1/apps/{app}/placement`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Placement {
+    /// `production`, `standard` or `preview`.
+    pub class: String,
+    /// By type.
+    pub types: BTreeMap<String, TypePlacement>,
+}
+
+/// Where the units of one type may run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TypePlacement {
+    /// Labels a node must have.
+    pub tags: BTreeMap<String, String>,
+    /// Whether there are never two of one number at a time.
+    pub exclusive: bool,
+}
+
+/// `PATCH /v1/apps/{app}/placement`: types not named stay as they are. Answer: [`Change`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlacementPatch {
+    /// By type.
+    pub types: BTreeMap<String, TypePlacementPatch>,
+}
+
+/// What changes of one type.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TypePlacementPatch {
+    /// Labels to ask for; null: not any more.
+    #[serde(default)]
+    pub tags: BTreeMap<String, Option<String>>,
+    /// Whether it is exclusive; absent: as it is.
+    #[serde(default)]
+    pub exclusive: Option<bool>,
+}
+
+/// `PUT /v1/apps/{app}/class`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AppClass {
+    /// `production`, `standard` or `preview`.
+    pub class: String,
+}
+
+/// `GET /v1/cluster/capacity`: what the cluster would survive.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Capacity {
+    /// Each loss of one node and, in small clusters, of two.
+    pub losses: Vec<LossInfo>,
+}
+
+/// Nodes lost together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LossInfo {
+    /// The nodes.
+    pub nodes: Vec<String>,
+    /// Production apps of which some unit would wait.
+    pub production: Vec<String>,
+    /// Other apps of which some unit would wait.
+    pub others: Vec<String>,
+}
+
 /// `POST /v1/apps/{app}/restart`, `/stop`, `/start`. Answer: [`Change`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProcessSelection {

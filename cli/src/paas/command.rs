@@ -5,7 +5,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::failure::Failure;
 use super::{
     apps, auth, certs, checks, completion, config, domains, keys, limits, logs, maintenance, perms,
-    ps, releases, remotes, run, tokens, users,
+    placement, ps, releases, remotes, run, tokens, users,
 };
 
 /// The command line.
@@ -91,6 +91,12 @@ commands! {
         "ps:restart" | "restart" => PsRestart(ps::Restart);
         "ps:stop" => PsStop(ps::Stop);
         "ps:start" => PsStart(ps::Start);
+        "tags:list" => TagsList(placement::List);
+        "tags:set" => TagsSet(placement::Set);
+        "tags:unset" => TagsUnset(placement::Unset);
+        "class:set" => ClassSet(placement::ClassSet);
+        "exclusive:on" => ExclusiveOn(placement::ExclusiveOn);
+        "exclusive:off" => ExclusiveOff(placement::ExclusiveOff);
         "run" | "apps:run" => Run(run::Run);
         "logs" | "apps:logs" => Logs(logs::Logs);
     }

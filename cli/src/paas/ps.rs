@@ -10,7 +10,7 @@ use proto::api;
 use super::failure::Failure;
 use super::moment;
 use super::rollout::{self, Wait};
-use super::target::{Json, OnApp};
+use super::target::{App, Json, OnApp};
 use crate::output::{self, line};
 
 /// Show an app's processes, and what they wait for
@@ -29,11 +29,18 @@ pub struct List {
 #[derive(Args)]
 #[command(after_help = "Examples:
   paasctl scale web=3 worker=1
-  paasctl scale worker=0")]
+  paasctl scale worker=0
+  paasctl scale --plan web=5")]
 pub struct Scale {
     /// TYPE=COUNT; types not named stay as they are
     #[arg(required = true, value_name = "TYPE=COUNT")]
     counts: Vec<String>,
+    /// Only tell where units would go, what would stop for them and what would wait
+    #[arg(long)]
+    plan: bool,
+    /// With --plan: print what the API answered, as JSON
+    #[arg(long, requires = "plan")]
+    json: bool,
     #[command(flatten)]
     wait: Wait,
     #[command(flatten)]
@@ -142,10 +149,40 @@ impl Scale {
     pub async fn run(self) -> Result<(), Failure> {
         let counts = counts(&self.counts)?;
         let app = self.app.open().await?;
+        if self.plan {
+            return plan(&app, counts, self.json).await;
+        }
         let what = self.counts.join(" ");
         let change = app.send(Method::POST, "scale", &api::ScaleRequest { counts }).await?;
         rollout::follow(&app, &change, &self.wait, &what).await
     }
+}
+
+async fn plan(app: &App, counts: BTreeMap<String, u32>, as_json: bool) -> Result<(), Failure> {
+    let request = api::ScaleRequest { counts };
+    let plan: api::ScalePlan = app.send(Method::POST, "scale/plan", &request).await?;
+    if as_json {
+        return Ok(output::json(&plan)?);
+    }
+    let rows = |what: &str, units: Vec<api::PlannedUnit>| {
+        let row = |unit: api::PlannedUnit| vec![what.to_owned(), unit.app, unit.name, unit.node];
+        units.into_iter().map(row).collect::<Vec<_>>()
+    };
+    let mut all = rows("start", plan.starts);
+    all.extend(rows("stop", plan.stops));
+    all.extend(rows("stop for room", plan.preempts));
+    match all.is_empty() {
+        true => line("No unit would start or stop."),
+        false => output::table(&["WOULD", "APP", "UNIT", "NODE"], all),
+    }
+    for waits in plan.waits {
+        line(format!(" !     {waits}"));
+    }
+    if let Some(said) = plan.beyond_reserve {
+        line(format!(" !     beyond the reserve: {said}"));
+    }
+    line("Nothing was changed.");
+    Ok(())
 }
 
 impl Restart {

@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 use super::Api;
 use super::access::AppAccess;
 use super::answer::{Answer, Body};
+use super::capacity::keep_the_reserve;
 use super::changing::{Changed, change, current_release};
 use crate::change::scale;
 
@@ -42,12 +43,21 @@ async fn scale_to(
     access: AppAccess,
     Body(request): Body<ScaleRequest>,
 ) -> Answer<Changed> {
-    let counts = request.counts.iter().map(|(process, count)| Ok((process.parse()?, *count)));
-    let counts: BTreeMap<ProcessType, u32> = counts.collect::<Answer<_>>()?;
+    let counts = counts(&request)?;
     let words: Vec<String> =
         counts.iter().map(|(process, count)| format!("{process}={count}")).collect();
     let event = format!("scaled to {}", words.join(" "));
-    change(&api, access, &event, |asked| Ok(scale::scale(asked, &counts)?)).await
+    change(&api, access, &event, |asked| {
+        let next = scale::scale(asked, &counts)?;
+        next.iter().try_for_each(|next| keep_the_reserve(&api, next))?;
+        Ok(next)
+    })
+    .await
+}
+
+/// The types and counts of a request.
+pub(super) fn counts(request: &ScaleRequest) -> Answer<BTreeMap<ProcessType, u32>> {
+    request.counts.iter().map(|(process, count)| Ok((process.parse()?, *count))).collect()
 }
 
 fn selected(selection: &ProcessSelection) -> Answer<Vec<ProcessType>> {

@@ -7,6 +7,9 @@ use model::name::ProcessType;
 
 use super::{Asked, Decision, Next, Refusal, require_known};
 
+/// Tags of one type.
+const MAX_TAGS: usize = 20;
+
 /// The most units of one type.
 pub const MAX_UNITS: u32 = 1_000;
 
@@ -49,6 +52,50 @@ pub fn set_stopped(asked: Asked<'_>, processes: &[ProcessType], stopped: bool) -
         true => Scale { stopped, ..scale.clone() },
         false => scale.clone(),
     }))
+}
+
+/// What changes of where a type's units may run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlacementPatch {
+    /// Labels to ask for; none: not any more.
+    pub tags: BTreeMap<String, Option<String>>,
+    /// Whether it is exclusive, if that changes.
+    pub exclusive: Option<bool>,
+}
+
+/// Other labels to ask for, or other care. Units of a type that changes are replaced, so that all of them keep the new rule.
+pub fn set_placement(
+    asked: Asked<'_>,
+    patches: &BTreeMap<ProcessType, PlacementPatch>,
+) -> Decision {
+    if patches.is_empty() {
+        return Err(Refusal::Nothing("place"));
+    }
+    check(asked, &patches.keys().cloned().collect::<Vec<_>>())?;
+    let next = reshape(asked, |process, scale| {
+        let mut after = scale.clone();
+        let Some(patch) = patches.get(process) else { return after };
+        for (label, value) in &patch.tags {
+            match value {
+                Some(value) => after.tags.insert(label.clone(), value.clone()),
+                None => after.tags.remove(label),
+            };
+        }
+        after.exclusive = patch.exclusive.unwrap_or(scale.exclusive);
+        if after != *scale && scale.wanted() > 0 {
+            after.epoch += 1;
+        }
+        after
+    });
+    let most = next.iter().flat_map(|next| next.app.formation.values());
+    match most.map(|scale| scale.tags.len()).max() {
+        Some(count) if count > MAX_TAGS => Err(Refusal::Value {
+            what: "the number of tags".to_owned(),
+            given: count.to_string(),
+            rule: "is over the limit of 20",
+        }),
+        _ => Ok(next),
+    }
 }
 
 fn check(asked: Asked<'_>, processes: &[ProcessType]) -> Result<(), Refusal> {

@@ -86,6 +86,7 @@ impl Platform {
                 https_port: 443,
                 logger: logger.to_owned(),
                 default_memory_bytes: 512 << 20,
+                reserve: controller::platform::Reserve::Refuse,
             }),
             logs,
         };

@@ -94,6 +94,7 @@ impl Cluster {
                 https_port: 443,
                 logger: nobody,
                 default_memory_bytes: 64 * MIB,
+                reserve: controller::platform::Reserve::Warn,
             },
         }
     }

@@ -1,0 +1,121 @@
+//! Tags, classes, exclusive types, and what is foretold before it happens.
+
+use model::app::Class;
+use model::node::{Addresses, Node};
+use model::snapshot::Snapshot;
+use model::time::Time;
+use proto::problem::Code;
+use serde_json::{Value, json};
+
+use crate::harness::Platform;
+
+/// Lets nodes with room for so many units of 512 MiB be heard.
+async fn hear_nodes(platform: &Platform, sizes: &[u64]) {
+    let now = Time(platform.clock.clock().now_ms());
+    let nodes = sizes.iter().enumerate().map(|(index, size)| Node {
+        name: format!("n{}", index + 1).parse().unwrap(),
+        addresses: Addresses::default(),
+        memory_bytes: size * (512 << 20),
+        cpu_millis: 2000,
+        disk_free_bytes: 0,
+        trouble: None,
+        sights: std::collections::BTreeMap::new(),
+        heard: now,
+    });
+    let nodes = nodes.map(|node| (node.name.clone(), node)).collect();
+    platform
+        .edit_view(|view| {
+            view.snapshot = Snapshot { nodes, ..Snapshot::clone(&view.snapshot) }.into();
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn tags_and_exclusive_types_are_set_for_known_types_and_replace_their_units() {
+    let platform = Platform::start().await;
+    let olga = platform.with_shop().await;
+    platform.deploy("olga", "shop", "c0ffee", &["web", "clock"]).await;
+    let patch = async |types: Value| {
+        let body = json!({"types": types});
+        platform.call(&olga, "PATCH", "/v1/apps/shop/placement", body).await
+    };
+    patch(json!({"wbe": {"exclusive": true}})).await.problem(Code::Invalid);
+    patch(json!({"web": {"tags": {"disk": "a b"}}})).await.problem(Code::Invalid);
+    patch(json!({})).await.problem(Code::Invalid);
+    let types =
+        json!({"web": {"tags": {"disk": "ssd", "zone": "a"}}, "clock": {"exclusive": true}});
+    assert_eq!(patch(types.clone()).await.ok(202)["changed"], true);
+    assert_eq!(patch(types).await.ok(202)["changed"], false);
+    let app = platform.app("shop").await.value;
+    let epochs: Vec<u64> = app.formation.values().map(|scale| scale.epoch).collect();
+    assert_eq!(epochs, [0, 1], "only units that run are replaced");
+    patch(json!({"web": {"tags": {"zone": null}}})).await.ok(202);
+    let shown = platform.get(&olga, "/v1/apps/shop/placement").await.ok(200);
+    assert_eq!(
+        shown,
+        json!({"class": "standard", "types": {
+            "clock": {"tags": {}, "exclusive": true},
+            "web": {"tags": {"disk": "ssd"}, "exclusive": false}
+        }})
+    );
+}
+
+#[tokio::test]
+async fn only_an_administrator_makes_an_app_a_production_one() {
+    let platform = Platform::start().await;
+    let olga = platform.with_shop().await;
+    let root = platform.store_token("root", model::account::Scope::Full).await;
+    let set = async |token: &str, class: &str| {
+        platform.call(token, "PUT", "/v1/apps/shop/class", json!({"class": class})).await
+    };
+    set(&olga, "production").await.problem(Code::Forbidden);
+    set(&olga, "gold").await.problem(Code::Invalid);
+    assert_eq!(set(&olga, "preview").await.ok(200)["class"], "preview");
+    assert_eq!(set(&root, "production").await.ok(200)["class"], "production");
+    assert_eq!(platform.app("shop").await.value.class, Class::Production);
+    assert_eq!(set(&olga, "standard").await.ok(200)["class"], "standard");
+}
+
+#[tokio::test]
+async fn a_plan_tells_where_units_would_go_and_changes_nothing() {
+    let platform = Platform::start().await;
+    let olga = platform.with_shop().await;
+    platform.deploy("olga", "shop", "c0ffee", &["web"]).await;
+    hear_nodes(&platform, &[1, 1]).await;
+    let before = platform.app("shop").await;
+    let path = "/v1/apps/shop/scale/plan";
+    let plan = platform.call(&olga, "POST", path, json!({"counts": {"web": 3}})).await.ok(200);
+    let nodes: Vec<_> = plan["starts"].as_array().unwrap().iter().map(|it| &it["node"]).collect();
+    assert_eq!(nodes, ["n1", "n2"]);
+    assert!(plan["waits"][0].as_str().unwrap().contains("512 MiB"), "{plan}");
+    let wrong = json!({"counts": {"wbe": 3}});
+    platform.call(&olga, "POST", path, wrong).await.problem(Code::Invalid);
+    assert_eq!(platform.app("shop").await, before);
+}
+
+#[tokio::test]
+async fn scaling_production_beyond_the_reserve_is_refused() {
+    let platform = Platform::start().await;
+    let olga = platform.with_shop().await;
+    let root = platform.store_token("root", model::account::Scope::Full).await;
+    platform.deploy("olga", "shop", "c0ffee", &["web"]).await;
+    hear_nodes(&platform, &[2, 2, 2]).await;
+    let scale = async |count: u32| {
+        let body = json!({"counts": {"web": count}});
+        platform.call(&olga, "POST", "/v1/apps/shop/scale", body).await
+    };
+    scale(5).await.ok(202);
+    platform.settle("shop", model::app::Outcome::Live).await;
+    let class = json!({"class": "production"});
+    platform.call(&root, "PUT", "/v1/apps/shop/class", class).await.ok(200);
+    platform.look().await;
+    let refused = scale(6).await.problem(Code::NoRoom);
+    assert!(refused.message.contains("if n1 is lost"), "{refused}");
+    scale(4).await.ok(202);
+    platform.look().await;
+    let capacity = platform.get(&root, "/v1/cluster/capacity").await.ok(200);
+    let losses = capacity["losses"].as_array().unwrap();
+    assert_eq!(losses.len(), 6);
+    assert_eq!(losses[0], json!({"nodes": ["n1"], "production": [], "others": []}));
+    assert_eq!(losses[3]["production"], json!(["shop"]));
+}
