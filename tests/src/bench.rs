@@ -1,6 +1,7 @@
 //! Benchmarks: the real cluster beside plain Docker on the same machine at the same time.
 
 pub mod deploy;
+pub mod scheduler;
 pub mod store;
 
 use std::io::Write;

@@ -9,8 +9,9 @@ fn main() -> ExitCode {
     match name.as_str() {
         "deploy" => bench::deploy::run_all(),
         "store" => bench::store::run_all(),
+        "scheduler" => bench::scheduler::run_all(),
         _ => {
-            bench::progress("usage: cargo xtask bench deploy|store");
+            bench::progress("usage: cargo xtask bench deploy|scheduler|store");
             return ExitCode::from(2);
         }
     }
