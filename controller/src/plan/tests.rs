@@ -69,6 +69,7 @@ impl Cluster {
                 name: name(&format!("n{}", index + 1)),
                 addresses: Addresses::default(),
                 memory_bytes: size * 100 * MIB,
+                sessions_bytes: 0,
                 cpu_millis: 4000,
                 disk_free_bytes: 0,
                 trouble: None,

@@ -16,6 +16,7 @@ async fn hear_nodes(platform: &Platform, sizes: &[u64]) {
         name: format!("n{}", index + 1).parse().unwrap(),
         addresses: Addresses::default(),
         memory_bytes: size * (512 << 20),
+        sessions_bytes: 0,
         cpu_millis: 2000,
         disk_free_bytes: 0,
         trouble: None,

@@ -65,6 +65,7 @@ fn node(number: usize, memory_bytes: u64) -> Node {
         name: format!("n{number:05}").parse().expect("a node's name"),
         addresses: Addresses::default(),
         memory_bytes,
+        sessions_bytes: 0,
         cpu_millis: 16_000,
         disk_free_bytes: 0,
         trouble: None,

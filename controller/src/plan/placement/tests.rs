@@ -14,6 +14,7 @@ fn node(number: usize, memory_mib: u64) -> Node {
         name: format!("n{number:03}").parse().unwrap(),
         addresses: Addresses::default(),
         memory_bytes: memory_mib * MIB,
+        sessions_bytes: 0,
         cpu_millis: 4000,
         disk_free_bytes: 0,
         trouble: None,
