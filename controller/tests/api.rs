@@ -19,6 +19,8 @@ mod builds;
 mod changes;
 #[path = "api/hosts.rs"]
 mod hosts;
+#[path = "api/loggers.rs"]
+mod loggers;
 #[path = "api/shape.rs"]
 mod shape;
 #[path = "api/streams.rs"]
