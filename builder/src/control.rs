@@ -9,7 +9,8 @@ use model::{
 use proto::{
     gateway::{
         AuthorizeRequest, BeginBuildRequest, BuildRef, DeployEvent, FinishBuildRequest,
-        IdentifyRequest, begin_build_answer::Answer, gateway_client::GatewayClient,
+        IdentifyRequest, KeepHistoryRequest, begin_build_answer::Answer,
+        gateway_client::GatewayClient,
     },
     problem::{Code, Problem},
 };
@@ -51,6 +52,26 @@ pub enum Begun {
     AlreadyDeployed(ReleaseNumber),
 }
 
+/// An app that a user may push to.
+#[derive(Debug, Clone)]
+pub struct Entered {
+    /// When it was created.
+    pub created_ms: u64,
+    /// The digest of its newest git history; empty if nothing was pushed.
+    pub history: String,
+}
+
+/// Where an app's history moved.
+#[derive(Debug, Clone)]
+pub struct Moved {
+    /// When the app was created.
+    pub created_ms: u64,
+    /// The digest of the history before; empty if there was none.
+    pub before: String,
+    /// The digest of the history now.
+    pub now: String,
+}
+
 impl Control {
     /// Over a channel to the gateway.
     pub fn new(channel: Channel) -> Control {
@@ -68,8 +89,8 @@ impl Control {
         Ok(Some(answer.user).filter(|user| !user.is_empty()))
     }
 
-    /// Whether a user may push to and fetch from an app; if so, when the app was created.
-    pub async fn authorize(&self, user: &str, app: &AppName) -> Result<u64, Problem> {
+    /// Whether a user may push to and fetch from an app; if so, what is known of it.
+    pub async fn authorize(&self, user: &str, app: &AppName) -> Result<Entered, Problem> {
         let request = AuthorizeRequest { user: user.to_owned(), app: app.to_string() };
         let answer = patiently(|| {
             let (mut client, request) = (self.client.clone(), request.clone());
@@ -77,7 +98,7 @@ impl Control {
         })
         .await?;
         match answer.problem_json.as_str() {
-            "" => Ok(answer.app_created_ms),
+            "" => Ok(Entered { created_ms: answer.app_created_ms, history: answer.history }),
             problem => Err(Problem::from_json(problem)),
         }
     }
@@ -134,6 +155,21 @@ impl Control {
         }
     }
 
+    /// Tells where an app's history is kept from now on.
+    pub async fn keep_history(&self, app: &AppName, moved: Moved) -> Result<(), Problem> {
+        let request = KeepHistoryRequest {
+            app: app.to_string(),
+            app_created_ms: moved.created_ms,
+            before: moved.before,
+            history: moved.now,
+        };
+        let kept = patiently(|| {
+            let (mut client, request) = (self.client.clone(), request.clone());
+            async move { client.keep_history(request).await }
+        });
+        kept.await.map(drop)
+    }
+
     /// Makes a release of the build and follows its rollout.
     pub async fn finish(
         &self,
@@ -183,6 +219,7 @@ pub fn problem(status: &Status) -> Problem {
             Problem::new(Code::Unavailable, "the controller does not answer")
                 .hint("Push again in a moment; `clusterctl doctor` shows what is wrong")
         }
+        Grpc::FailedPrecondition => Problem::new(Code::Conflict, "another push was first"),
         _ => Problem::new(Code::Internal, "the controller could not take the push")
             .hint("The builder's log has the cause"),
     }

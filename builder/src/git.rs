@@ -139,6 +139,18 @@ impl Repositories {
         Ok(path)
     }
 
+    /// The apps that have a repository here.
+    pub fn apps(&self) -> Result<Vec<AppName>, RepositoryError> {
+        let all = list(&self.folder.join("repos"))?;
+        let names = all.iter().filter_map(|path| path.file_stem()?.to_str()?.parse().ok());
+        Ok(names.collect())
+    }
+
+    /// When the app of a repository was created; none for one that was not finished.
+    pub fn created(&self, app: &AppName) -> Option<u64> {
+        fs::read_to_string(self.path(app).join(CREATED_FILE)).ok()?.parse().ok()
+    }
+
     fn throw_away(&self, path: &Path) -> Result<(), RepositoryError> {
         let stamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let away = self.folder.join(format!("removed-{}", stamp.as_nanos()));

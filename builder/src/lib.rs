@@ -7,6 +7,7 @@
 mod config;
 mod control;
 mod git;
+mod history;
 pub mod hook;
 mod image;
 mod log;
@@ -25,6 +26,7 @@ use tokio::net::{TcpListener, UnixListener};
 pub use config::Config;
 use control::Control;
 use git::Repositories;
+use history::Histories;
 use image::Images;
 use push::{Builds, Parts, Sessions};
 
@@ -64,7 +66,9 @@ pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
         tasks: tasks.clone(),
     };
     let builds = Arc::new(Builds::new(&config, parts));
-    let door = ssh::Door { control, sessions, repositories, tasks: tasks.clone() };
+    let histories = Histories::new(&config.registry, control.clone());
+    tasks.spawn("histories", histories.clone().make_up(repositories.clone(), stop.clone()));
+    let door = ssh::Door { control, sessions, repositories, histories, tasks: tasks.clone() };
     let warm = stop.clone();
     tasks.spawn("prepare images", async move {
         images.remove_stale().await;

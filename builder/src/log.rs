@@ -53,6 +53,7 @@ impl Log {
             at_ms: self.0.clock.now_ms(),
             stream: String::new(),
             text: text.as_bytes().to_vec(),
+            id: 0,
         };
         if self.0.lines.try_send(line).is_err() {
             self.0.dropped.add(1);

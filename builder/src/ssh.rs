@@ -18,7 +18,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use crate::{control::Control, git::Repositories, push::Sessions};
+use crate::{control::Control, git::Repositories, history::Histories, push::Sessions};
 
 pub use command::{GitCommand, Service};
 pub use host_key::host_key;
@@ -43,6 +43,8 @@ pub struct Door {
     pub sessions: Sessions,
     /// Where git works.
     pub repositories: Repositories,
+    /// What other nodes have of the apps' git history.
+    pub histories: Histories,
     /// Where sessions run.
     pub tasks: Tasks,
 }

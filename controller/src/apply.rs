@@ -8,6 +8,7 @@ use model::app::{App, Outcome};
 use model::name::AppName;
 use model::snapshot::{Snapshot, Versioned};
 
+use crate::history;
 use crate::leader::Leader;
 use crate::plan::Action;
 use crate::records::{CommitError, Records, Write};
@@ -119,6 +120,7 @@ impl Applier {
             self.records.commit(write).await?;
         }
         let write = self.leader.guard(Write::new()).delete(&app.value, app.revision);
+        let write = write.remove(&history::key(name));
         Ok(self.records.commit(write).await?.0)
     }
 }

@@ -162,7 +162,7 @@ impl Parts {
             registry_control: settings.get(
                 "cluster.registry_control",
                 "127.0.0.1:7403",
-                "Address of the registry's retention side.",
+                "Address of the registry's side for the other parts.",
             ),
         }
     }

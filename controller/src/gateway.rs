@@ -210,4 +210,12 @@ impl GatewayRpc for Gateway {
         let events = self.builds.finish_build(request.into_inner()).await?;
         Ok(self.answers(events))
     }
+
+    async fn keep_history(
+        &self,
+        request: Request<wire::KeepHistoryRequest>,
+    ) -> Result<Response<wire::Empty>, Status> {
+        caller(&request, "builder")?;
+        Ok(Response::new(self.builds.keep_history(request.into_inner()).await?))
+    }
 }

@@ -17,6 +17,7 @@ pub mod events;
 pub mod follow;
 pub mod gateway;
 pub mod heard;
+pub mod history;
 pub mod https;
 pub mod leader;
 pub mod logs;
@@ -25,6 +26,7 @@ pub mod plan;
 pub mod planner;
 pub mod platform;
 pub mod progress;
+pub mod reach;
 pub mod records;
 pub mod retention;
 pub mod seal;
@@ -35,6 +37,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::FutureExt;
+use model::node::{Addresses, Member};
 use model::time::Time;
 use service::{Admin, Clock, Identity, Stop, Tasks, Wake, durable, reconcile};
 use store::{EmbeddedStore, EtcdOptions, EtcdStore, EtcdTls, Store};
@@ -57,6 +60,7 @@ use crate::observe::Observer;
 use crate::plan::Rules;
 use crate::planner::{Parts, Planner};
 use crate::platform::Platform;
+use crate::reach::Reach;
 use crate::records::{CommitError, Document, Incarnation, Records, Write};
 use crate::retention::Images;
 use crate::seal::Seal;
@@ -152,7 +156,8 @@ impl Controller {
         let tables = Tables::new(seal.clone());
         let (snapshot, _) = observer.snapshot(|_| {});
         let (view_sender, view) = watch::channel(View { snapshot, ..View::default() });
-        let logs = Logs::start(&identity, &config.parts.logger, clock.clone(), &tasks)?;
+        let reach = Reach::new(identity.clone(), own(&config)?);
+        let logs = Logs::start(reach.clone(), view.clone(), clock.clone(), &tasks)?;
         let context = Context {
             records: records.clone(),
             seal: seal.clone(),
@@ -173,11 +178,13 @@ impl Controller {
             node: config.node.parse().context("read this node's name")?,
             domain: config.platform.domain.clone(),
             clock: clock.clone(),
-            images: Images::new(&identity, &config.parts.registry_control)?,
+            images: Images::new(reach),
             logs,
             tasks: tasks.clone(),
             wake: wake.clone(),
         });
+        let builds = Builds::new(context.clone());
+        tasks.spawn("build locks", builds.clone().follow_locks(stop.clone()));
         let gateway = Gateway {
             nodes: Nodes {
                 view,
@@ -189,7 +196,7 @@ impl Controller {
                 versions: Versions::default(),
             },
             routers: Routers { tables, heard, wake: wake.clone(), clock: clock.clone() },
-            builds: Builds::new(context.clone()),
+            builds,
             leader: leader.clone(),
             stop: stop.clone(),
         };
@@ -204,6 +211,17 @@ impl Controller {
         tasks.spawn("api", https::serve(self.api, api_tls, api::router(context), stop));
         Ok(tasks.finish().await?)
     }
+}
+
+/// This node, as it is before it was heard.
+fn own(config: &Config) -> anyhow::Result<Member> {
+    let addresses = Addresses {
+        logger: config.parts.logger.clone(),
+        registry: config.parts.registry_control.clone(),
+        ..Addresses::default()
+    };
+    let name = config.node.parse().context("the node's name")?;
+    Ok(Member { name, addresses })
 }
 
 async fn plan_until(planner: Planner, wake: Wake, stop: Stop) {

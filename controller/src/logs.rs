@@ -1,16 +1,27 @@
-//! The controller's way to the logger: reads an app's lines, and writes the platform's own.
+//! The controller's way to the loggers: reads an app's lines from all of them, and writes the platform's own to its node's.
+
+mod history;
+mod merge;
+mod reading;
 
 use std::time::Duration;
 
-use model::name::AppName;
+use futures_util::future::join_all;
+use model::name::{AppName, NodeName};
+use model::node::Member;
 use proto::logger::logger_client::LoggerClient;
-use proto::logger::{AppendRequest, ForgetRequest, Line, LineBatch, ReadRequest};
-use proto::problem::{Code, Problem};
+use proto::logger::{AppendRequest, ForgetRequest, Line, ReadRequest};
+use proto::problem::Problem;
 use rand::Rng;
-use service::{Clock, Identity, Stop, Tasks};
+use service::identity::IdentityError;
+use service::{Clock, Stop, Tasks};
 use tokio::sync::mpsc;
-use tonic::Streaming;
 use tonic::transport::Channel;
+
+pub use self::reading::Batches;
+use self::reading::Reading;
+use crate::reach::Reach;
+use crate::view::ViewReceiver;
 
 /// Platform lines waiting for the logger; what does not fit is dropped.
 const QUEUE_LINES: usize = 1_000;
@@ -20,33 +31,36 @@ const BATCH_LINES: usize = 100;
 const ATTEMPTS: u32 = 5;
 /// The wait after the first failed attempt; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// How long the logger may take to take lines or to begin to give them.
+/// Batches on their way to one reader.
+const READER_QUEUE: usize = 16;
+/// How long a logger may take to take lines or to delete them.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// The process name of the platform's own lines.
 const PROCESS: &str = "platform";
 
-/// A cheap handle on the logger. Lines are said best-effort; reading answers with a problem.
+/// A cheap handle on the loggers. Lines are said best-effort; reading answers with a problem.
 #[derive(Clone)]
 pub struct Logs {
-    client: LoggerClient<Channel>,
+    reach: Reach,
+    view: ViewReceiver,
+    tasks: Tasks,
     lines: mpsc::Sender<Line>,
     clock: Clock,
 }
 
 impl Logs {
-    /// Starts the task that carries the platform's lines to the logger at `address`.
+    /// Starts the task that carries the platform's lines to this node's logger.
     pub fn start(
-        identity: &Identity,
-        address: &str,
+        reach: Reach,
+        view: ViewReceiver,
         clock: Clock,
         tasks: &Tasks,
-    ) -> Result<Logs, service::identity::IdentityError> {
-        let client = LoggerClient::new(service::channel(identity, address, "logger")?);
+    ) -> Result<Logs, IdentityError> {
+        let client = reach.logger(reach.own())?;
         let (lines, queue) = mpsc::channel(QUEUE_LINES);
-        let carrier =
-            Carrier { client: client.clone(), source: source(), stop: tasks.stop().clone() };
+        let carrier = Carrier { client, source: source(), stop: tasks.stop().clone() };
         tasks.spawn("platform lines", carrier.run(queue));
-        Ok(Logs { client, lines, clock })
+        Ok(Logs { reach, view, tasks: tasks.clone(), lines, clock })
     }
 
     /// Says something in an app's log, as process `platform`. Never waits, never fails.
@@ -57,40 +71,38 @@ impl Logs {
             at_ms: self.clock.now_ms(),
             stream: String::new(),
             text: text.into().into_bytes(),
+            id: 0,
         };
         if self.lines.try_send(line).is_err() {
             tracing::warn!(%app, "a platform line was dropped: the logger does not keep up");
         }
     }
 
-    /// Reads an app's lines.
-    pub async fn read(&self, request: ReadRequest) -> Result<Streaming<LineBatch>, Problem> {
-        let mut client = self.client.clone();
-        let answer = within(client.read(request)).await?;
-        Ok(answer.into_inner())
-    }
-
-    /// Deletes all lines of an app.
-    pub async fn forget(&self, app: &AppName) -> Result<(), Problem> {
-        let mut client = self.client.clone();
-        within(client.forget(ForgetRequest { app: app.to_string() })).await?;
-        Ok(())
-    }
-}
-
-async fn within<T>(call: impl Future<Output = Result<T, tonic::Status>>) -> Result<T, Problem> {
-    let unavailable = || {
-        Problem::new(Code::Unavailable, "the log service does not answer").hint(
-            "try again in a moment; an administrator finds the reason with `clusterctl status`",
-        )
-    };
-    match tokio::time::timeout(ANSWER_LIMIT, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(status)) => {
-            tracing::warn!(%status, "the logger refused a call");
-            Err(unavailable())
+    /// Reads an app's lines: what there is at once, then, with follow, what comes.
+    pub async fn read(&self, app: AppName, request: ReadRequest) -> Result<Batches, Problem> {
+        let is_followed = request.follow;
+        let mut reading = Reading::new(self, app, request, self.tasks.stop().clone());
+        let first = reading.begin().await?;
+        let (reader, batches) = mpsc::channel(READER_QUEUE);
+        // There is room: it is new.
+        let _ = reader.try_send(first);
+        if is_followed {
+            self.tasks.spawn("log reader", reading.follow(reader));
         }
-        Err(_) => Err(unavailable()),
+        Ok(batches)
+    }
+
+    /// Deletes all lines of an app on these nodes; gives those that did not do it.
+    pub async fn forget(&self, app: &AppName, members: &[Member]) -> Vec<NodeName> {
+        let asked = members.iter().map(|member| async move {
+            let done = async {
+                let mut client = self.reach.logger(member).ok()?;
+                let request = ForgetRequest { app: app.to_string() };
+                tokio::time::timeout(ANSWER_LIMIT, client.forget(request)).await.ok()?.ok()
+            };
+            if done.await.is_some() { None } else { Some(member.name.clone()) }
+        });
+        join_all(asked).await.into_iter().flatten().collect()
     }
 }
 

@@ -19,6 +19,8 @@ use service::{Stop, Wake};
 use store::{Change, Entry, Listing, Revision, StoreError};
 use tokio::sync::watch;
 
+use crate::gateway::builds::BuildLock;
+use crate::history::History;
 use crate::leader::{Beat, Epoch};
 use crate::records::{Document, ReadError, Records, decode};
 
@@ -40,7 +42,7 @@ pub struct Observer {
 pub struct Seen {
     /// The store's revision it shows.
     pub revision: u64,
-    /// The revision of the last change of anything but the leader's beat.
+    /// The revision of the last change of anything that planners decide from.
     pub world_revision: u64,
     /// Where the leader's epoch was last written.
     pub epoch_revision: u64,
@@ -139,7 +141,7 @@ impl Observer {
         }
     }
 
-    /// Takes changes into the image. Says whether they are more than a beat.
+    /// Takes changes into the image. Says whether planners decide from them.
     fn apply(&self, batch: &[Change]) -> Result<bool, ReadError> {
         let mut world = self.world();
         let world = Arc::make_mut(&mut world);
@@ -150,7 +152,10 @@ impl Observer {
                 Change::Deleted { key, .. } => delete(world, &mut seen, key),
             }
             seen.revision = seen.revision.max(change.modified().0);
-            if change.key() != Beat::PREFIX {
+            let is_kept_up = change.key() == Beat::PREFIX
+                || change.key().starts_with(BuildLock::PREFIX)
+                || change.key().starts_with(History::PREFIX);
+            if !is_kept_up {
                 seen.world_revision = seen.revision;
             }
         }

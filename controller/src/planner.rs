@@ -31,7 +31,7 @@ use crate::plan::regency;
 use crate::plan::routes::{Tracker, routes};
 use crate::plan::{Action, Ids, Plan, Rules, plan};
 use crate::records::CommitError;
-use crate::retention::{Images, Retention};
+use crate::retention::{Images, Retention, leftovers};
 use crate::view::View;
 
 /// How often the loop looks whether something is due; nothing is done when nothing is.
@@ -143,7 +143,13 @@ impl Planner {
     pub fn new(parts: Parts) -> Planner {
         let (clock, tasks) = (parts.clock.clone(), parts.tasks.clone());
         Planner {
-            retention: Retention::new(parts.images.clone(), clock, tasks),
+            retention: Retention::new(
+                parts.images.clone(),
+                parts.logs.clone(),
+                parts.applier.records.clone(),
+                clock,
+                tasks,
+            ),
             started: parts.clock.monotonic(),
             written: 0,
             role: Role::Following,
@@ -399,11 +405,12 @@ impl Funerals {
             (parts.logs.clone(), parts.images.clone(), parts.applier.clone());
         let (funerals, wake) = (self.clone(), parts.wake.clone());
         parts.tasks.spawn("removal of an app", async move {
-            if logs.forget(&name).await.is_err() {
-                tracing::warn!(app = %name, "the lines of a destroyed app stay behind");
-            }
-            images.forget(&name).await;
-            match applier.forget(&app, &snapshot).await {
+            let reached = (&applier.records, &logs, &images);
+            let removed = match leftovers::forget(&name, &snapshot, reached).await {
+                Ok(()) => applier.forget(&app, &snapshot).await,
+                Err(error) => Err(error),
+            };
+            match removed {
                 Ok(_) => tracing::info!(app = %name, "app removed"),
                 // The next pass tries again.
                 Err(error) => tracing::warn!(app = %name, %error, "an app was not removed"),

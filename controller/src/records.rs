@@ -282,6 +282,12 @@ impl Write {
         self
     }
 
+    /// Deletes whatever is at a key; nothing is fine, too.
+    pub fn remove(mut self, key: &str) -> Write {
+        self.txn = self.txn.delete(key);
+        self
+    }
+
     /// Requires that a document read at `revision` is still the same.
     pub fn require<T: Document>(mut self, document: &T, revision: u64) -> Write {
         self.txn = self.txn.unchanged(document.key(), Revision(revision));

@@ -21,6 +21,8 @@ mod changes;
 mod hosts;
 #[path = "api/placement.rs"]
 mod placement;
+#[path = "api/loggers.rs"]
+mod loggers;
 #[path = "api/shape.rs"]
 mod shape;
 #[path = "api/streams.rs"]

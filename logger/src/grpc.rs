@@ -1,10 +1,11 @@
 //! The gRPC side: checks the caller, hands batches to the scribe, streams lines to readers.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
-use model::name::{AppName, NameError};
+use model::name::{AppName, NameError, NodeName};
 use proto::logger::{
-    AppendAnswer, AppendRequest, ForgetAnswer, ForgetRequest, LineBatch, ReadRequest,
+    AppendAnswer, AppendRequest, ForgetAnswer, ForgetRequest, LineBatch, OriginsAnswer,
+    OriginsRequest, ReadRequest, ShipRequest,
     logger_server::{Logger, LoggerServer},
 };
 use service::{Gauge, Metrics, Stop};
@@ -19,7 +20,8 @@ use crate::{
     filter::Filter,
     intake,
     reader::Reader,
-    scribe::{Opened, Scribe, ScribeError},
+    scribe::{Limits, Opened, Place, Scribe, ScribeError},
+    shipping::Shipping,
 };
 
 /// More readers at once are refused.
@@ -30,6 +32,8 @@ const QUEUE: usize = 2;
 /// The service over a scribe.
 pub struct Service {
     scribe: Scribe,
+    limits: Limits,
+    shipping: Shipping,
     readers: Arc<Semaphore>,
     reading: Gauge,
     stop: Stop,
@@ -37,10 +41,15 @@ pub struct Service {
 
 impl Service {
     /// Ready for a tonic server.
-    pub fn server(scribe: Scribe, metrics: &Metrics, stop: Stop) -> LoggerServer<Service> {
+    pub fn server(
+        (scribe, limits): (Scribe, Limits),
+        shipping: Shipping,
+        metrics: &Metrics,
+        stop: Stop,
+    ) -> LoggerServer<Service> {
         let reading = metrics.gauge("logger_readers", "Readers being served.");
         let readers = Arc::new(Semaphore::new(MAX_READERS));
-        LoggerServer::new(Service { scribe, readers, reading, stop })
+        LoggerServer::new(Service { scribe, limits, shipping, readers, reading, stop })
     }
 }
 
@@ -55,9 +64,36 @@ impl Logger for Service {
         let batch = intake::check(&peer.to_string(), request.into_inner())
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         if !batch.apps.is_empty() {
-            self.scribe.append(batch).await.map_err(status)?;
+            let shipped = self.shipping.ship(batch.clone());
+            let (stored, ()) = tokio::join!(self.scribe.append(batch), shipped);
+            stored.map_err(status)?;
         }
         Ok(Response::new(AppendAnswer {}))
+    }
+
+    async fn ship(&self, request: Request<ShipRequest>) -> Result<Response<AppendAnswer>, Status> {
+        let peer = service::peer(&request)?;
+        peer.require_role(&["logger"])?;
+        if !self.shipping.is_member(&peer.node) {
+            return Err(Status::permission_denied(format!("{peer} is not of this cluster")));
+        }
+        let origin = node_name(&peer.node)?;
+        let batch = intake::check_shipped(origin, request.into_inner())
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.scribe.append(batch).await.map_err(status)?;
+        Ok(Response::new(AppendAnswer {}))
+    }
+
+    async fn origins(
+        &self,
+        request: Request<OriginsRequest>,
+    ) -> Result<Response<OriginsAnswer>, Status> {
+        service::peer(&request)?.require_role(&["controller"])?;
+        let app = app_name(&request.into_inner().app)?;
+        let limits = self.limits.clone();
+        let origins = spawn_blocking(move || limits.origins(&app)).await.map_err(panicked)?;
+        let nodes = origins.map_err(failed)?.iter().map(ToString::to_string).collect();
+        Ok(Response::new(OriginsAnswer { nodes }))
     }
 
     type ReadStream = BoxStream<LineBatch>;
@@ -67,11 +103,13 @@ impl Logger for Service {
         request: Request<ReadRequest>,
     ) -> Result<Response<Self::ReadStream>, Status> {
         service::peer(&request)?.require_role(&["controller"])?;
-        let ReadRequest { app, lines, follow, process, since_ms } = request.into_inner();
+        let ReadRequest { app, lines, follow, process, since_ms, origin } = request.into_inner();
         let app = app_name(&app)?;
         let slot = self.readers.clone().try_acquire_owned();
         let slot = slot.map_err(|_| Status::resource_exhausted("too many readers"))?;
-        let Opened { folder, mut end } = self.scribe.open(app.clone()).await.map_err(status)?;
+        let origin = if origin.is_empty() { None } else { Some(node_name(&origin)?) };
+        let place = Place { origin, app: app.clone() };
+        let Opened { folder, mut end } = self.scribe.open(place).await.map_err(status)?;
         let until = *end.borrow_and_update();
         let filter = Filter { process, since_ms };
         let open = move || Reader::open(app.to_string(), folder, filter, lines, until);
@@ -114,6 +152,7 @@ impl Session {
     async fn run(self, mut end: End, follow: bool) {
         let Session { mut reader, messages, reading, _slot } = self;
         let _counted = Counted::new(reading);
+        let mut is_caught_up = false;
         loop {
             let until = *end.borrow_and_update();
             reader = match send_until(reader, until, &messages).await {
@@ -122,6 +161,12 @@ impl Session {
             };
             if !follow {
                 return;
+            }
+            if !mem::replace(&mut is_caught_up, true) {
+                let told = LineBatch { caught_up: true, ..LineBatch::default() };
+                if messages.send(Ok(told)).await.is_err() {
+                    return;
+                }
             }
             tokio::select! {
                 () = messages.closed() => return,
@@ -178,6 +223,10 @@ impl Drop for Counted {
 }
 
 fn app_name(text: &str) -> Result<AppName, Status> {
+    text.parse().map_err(|error: NameError| Status::invalid_argument(error.to_string()))
+}
+
+fn node_name(text: &str) -> Result<NodeName, Status> {
     text.parse().map_err(|error: NameError| Status::invalid_argument(error.to_string()))
 }
 

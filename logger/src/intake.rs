@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use model::name::AppName;
-use proto::logger::{AppendRequest, Line};
+use model::name::{AppName, NodeName};
+use proto::logger::{AppendRequest, Line, ShipRequest};
 
 use crate::record::StoredLine;
 
@@ -11,12 +11,16 @@ use crate::record::StoredLine;
 pub const MAX_LINES: usize = 1_000;
 /// Longer lines are cut in pieces of this size.
 pub const MAX_TEXT: usize = 16 << 10;
+/// As many, each cut in pieces.
+const MAX_SHIPPED_LINES: usize = 2 * MAX_LINES;
 /// Longer names of processes, streams and sources are refused.
 const MAX_NAME: usize = 200;
 
 /// A batch that may be stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
+    /// The node whose logger took it, if it is not this one.
+    pub origin: Option<NodeName>,
     /// Who sent it: unique for one run of one program; empty if repeats are not told apart.
     pub source: String,
     /// The sender's own count.
@@ -54,9 +58,23 @@ pub fn check(sender: &str, request: AppendRequest) -> Result<Batch, IntakeError>
     }
     check_name("the source", &source)?;
     let source = if source.is_empty() { source } else { format!("{sender}/{source}") };
-    let mut batch = Batch { source, sequence, apps: BTreeMap::new(), bytes: 0 };
+    sorted(lines, source, sequence)
+}
+
+/// Checks a batch that another node's logger has taken: its source is as that one knows it.
+pub fn check_shipped(origin: NodeName, request: ShipRequest) -> Result<Batch, IntakeError> {
+    let ShipRequest { lines, source, sequence } = request;
+    if lines.len() > MAX_SHIPPED_LINES {
+        return Err(IntakeError::TooMany(lines.len()));
+    }
+    check_name("the source", &source)?;
+    Ok(Batch { origin: Some(origin), ..sorted(lines, source, sequence)? })
+}
+
+fn sorted(lines: Vec<Line>, source: String, sequence: u64) -> Result<Batch, IntakeError> {
+    let mut batch = Batch { origin: None, source, sequence, apps: BTreeMap::new(), bytes: 0 };
     for line in lines {
-        let Line { app, process, at_ms, stream, text } = line;
+        let Line { app, process, at_ms, stream, text, id: _ } = line;
         check_name("a process", &process)?;
         check_name("a stream", &stream)?;
         let app: AppName = app.parse().map_err(|error: model::name::NameError| {
@@ -70,6 +88,18 @@ pub fn check(sender: &str, request: AppendRequest) -> Result<Batch, IntakeError>
         }
     }
     Ok(batch)
+}
+
+impl Batch {
+    /// To be sent on to another node.
+    pub fn into_ship(self) -> ShipRequest {
+        let Batch { source, sequence, apps, .. } = self;
+        let lines = apps.into_iter().flat_map(|(app, lines)| {
+            let app = app.to_string();
+            lines.into_iter().map(move |line| line.into_line(&app, 0))
+        });
+        ShipRequest { lines: lines.collect(), source, sequence }
+    }
 }
 
 fn check_name(what: &'static str, name: &str) -> Result<(), IntakeError> {
@@ -113,6 +143,10 @@ mod tests {
         let shop = &batch.apps[&"shop".parse().unwrap()];
         let texts: Vec<_> = shop.iter().map(|line| line.text.as_slice()).collect();
         assert_eq!(texts, [b"one".as_slice(), b"three"]);
+
+        // Sent on to another node it stays the same batch.
+        let shipped = check_shipped("n1".parse().unwrap(), batch.clone().into_ship()).unwrap();
+        assert_eq!(shipped, Batch { origin: Some("n1".parse().unwrap()), ..batch });
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The node's log store: takes lines from agents, builders and the controller, keeps them per app, and lets the controller read and follow them.
 //!
-//! In come batches over gRPC; an answer means that they are on the disk. Out go lines, oldest first. It knows no unit and
-//! no release, asks no other part, and never makes a sender wait for a reader. Read `scribe.rs` first (how lines are
-//! written), then `segments.rs` (how they lie on the disk), then `reader.rs`.
+//! In come batches over gRPC; an answer means that they are on the disk, and on another node's as long as one takes them.
+//! Out go lines, oldest first. It knows no unit and no release, calls nobody but the other nodes' loggers and the gateway,
+//! for the members, and never makes a sender wait for a reader. Read `scribe.rs` first (how lines are written), then
+//! `segments.rs` (how they lie on the disk), then `reader.rs` and `shipping.rs`.
 
 mod grpc;
 mod intake;
+mod shipping;
 
 mod app_log;
 mod recent;
@@ -20,11 +22,12 @@ mod segments;
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
+use link::Gateways;
 use service::{Admin, Clock, Identity, Settings, Size, Stop, Tasks, durable};
 use tokio::{net::TcpListener, task::spawn_blocking};
 use tonic::transport::{Server, server::TcpIncoming};
 
-use crate::{grpc::Service, scribe::Limits};
+use crate::{grpc::Service, scribe::Limits, shipping::Shipping};
 
 const PROGRAM: &str = "logger";
 
@@ -37,6 +40,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The admin endpoint.
     pub admin_listen: SocketAddr,
+    /// The controller's gateway.
+    pub gateway: String,
     /// What the lines of one app may take.
     pub max_app_bytes: Size,
     /// Lines are refused while the disk has less than this free.
@@ -63,6 +68,11 @@ impl Config {
                 "127.0.0.1:7415",
                 "Address for health, version and metrics.",
             ),
+            gateway: settings.get(
+                "cluster.gateway",
+                "127.0.0.1:7400",
+                "Address of the controller's gateway.",
+            ),
             max_app_bytes: settings.get(
                 "max_app_bytes",
                 "64M",
@@ -76,9 +86,14 @@ impl Config {
         }
     }
 
+    fn folder(&self) -> PathBuf {
+        self.data_dir.join(PROGRAM)
+    }
+
     fn limits(&self) -> Limits {
         Limits {
-            folder: self.data_dir.join(PROGRAM).join("apps"),
+            folder: self.folder().join("apps"),
+            copies: self.folder().join("copies"),
             max_app_bytes: self.max_app_bytes.0,
             min_free: self.min_free.0,
         }
@@ -91,17 +106,28 @@ pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
         .context("load the identity")?;
     let limits = config.limits();
     durable::create_private_dir(&limits.folder)?;
+    durable::create_private_dir(&limits.copies)?;
     let lines = listen("lines", config.listen).await?;
     let admin_listener = listen("admin endpoint", config.admin_listen).await?;
 
     let admin = Admin::new(PROGRAM);
     watch_disk(&admin, limits.clone());
-    let (scribe, desk) = scribe::scribe(limits, Clock::system(), admin.metrics());
+    let (scribe, desk) = scribe::scribe(limits.clone(), Clock::system(), admin.metrics());
 
     let tasks = Tasks::new(stop.clone());
     // It ends when the last handle on it goes, which the server holds: whatever was taken is written.
     tasks.spawn("scribe", async { spawn_blocking(|| desk.run()).await });
-    let service = Service::server(scribe, admin.metrics(), stop.clone());
+    let gateways = Gateways::start(
+        link::Config {
+            identity: identity.clone(),
+            gateways: vec![config.gateway.clone()],
+            folder: config.folder(),
+        },
+        &tasks,
+    )?;
+    let (members, clock) = (gateways.members(), Clock::system());
+    let shipping = Shipping::new(identity.clone(), members, clock, admin.metrics());
+    let service = Service::server((scribe, limits), shipping, admin.metrics(), stop.clone());
     tasks.spawn("lines", {
         let stop = stop.clone();
         async move {

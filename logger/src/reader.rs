@@ -9,6 +9,7 @@ use proto::logger::{Line, LineBatch};
 
 use crate::{
     filter::Filter,
+    record::{Record, StoredLine},
     segments::{self, Chunk, Cursor, End},
 };
 
@@ -55,12 +56,12 @@ impl Reader {
 
     fn messages(&mut self, Chunk { records, lost }: Chunk) -> Vec<LineBatch> {
         let mut messages = Vec::new();
-        let (mut message, mut bytes) = (LineBatch { lines: Vec::new(), dropped: lost }, 0);
-        for line in records.into_iter().flat_map(|record| record.lines) {
+        let (mut message, mut bytes) = (LineBatch { dropped: lost, ..LineBatch::default() }, 0);
+        for (id, line) in records.into_iter().flat_map(named) {
             if !self.filter.matches(&line) || self.is_skipped() {
                 continue;
             }
-            let line: Line = line.into_line(&self.app);
+            let line: Line = line.into_line(&self.app, id);
             if bytes + line.text.len() > MESSAGE_BYTES || message.lines.len() == MESSAGE_LINES {
                 messages.push(std::mem::take(&mut message));
                 bytes = 0;
@@ -79,6 +80,12 @@ impl Reader {
         self.skip = self.skip.saturating_sub(1);
         is_skipped
     }
+}
+
+/// The lines of a record with their ids.
+fn named(mut record: Record) -> Vec<(u64, StoredLine)> {
+    let lines = std::mem::take(&mut record.lines);
+    lines.into_iter().enumerate().map(|(index, line)| (record.line_id(index), line)).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use prost::Message;
 use proto::logger::Line;
+use sha2::{Digest, Sha256};
 
 /// Lines that arrived together.
 #[derive(Clone, PartialEq, Message)]
@@ -55,6 +56,19 @@ pub struct RecentSource {
 }
 
 impl Record {
+    /// The name of one of its lines, the same wherever the batch is kept; 0 where repeats are not told apart.
+    pub fn line_id(&self, index: usize) -> u64 {
+        if self.source.is_empty() {
+            return 0;
+        }
+        let mut hash = Sha256::new();
+        hash.update(self.source.as_bytes());
+        hash.update(self.sequence.to_be_bytes());
+        hash.update((index as u64).to_be_bytes());
+        let [first, ..] = *hash.finalize().as_chunks::<8>().0 else { return 0 };
+        u64::from_be_bytes(first).max(1)
+    }
+
     /// The count of the line that follows.
     pub fn next_line(&self) -> u64 {
         self.first_line + self.lines.len() as u64
@@ -63,8 +77,8 @@ impl Record {
 
 impl StoredLine {
     /// As readers get it.
-    pub fn into_line(self, app: &str) -> Line {
+    pub fn into_line(self, app: &str, id: u64) -> Line {
         let StoredLine { process, at_ms, stream, text } = self;
-        Line { app: app.to_owned(), process, at_ms, stream, text }
+        Line { app: app.to_owned(), process, at_ms, stream, text, id }
     }
 }

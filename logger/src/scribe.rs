@@ -8,7 +8,7 @@ mod shelf;
 pub use desk::Desk;
 
 use std::{
-    io,
+    fs, io,
     path::PathBuf,
     sync::{
         Arc,
@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use model::name::AppName;
+use model::name::{AppName, NodeName};
 use rustix::io::Errno;
 use service::{Clock, Metrics};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -34,10 +34,43 @@ const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Limits {
     /// The folder of the apps' folders.
     pub folder: PathBuf,
+    /// The folder of other nodes' folders, which hold those of apps.
+    pub copies: PathBuf,
     /// What one app's log may take.
     pub max_app_bytes: u64,
     /// Lines are refused while the disk has less than this free.
     pub min_free: u64,
+}
+
+/// Whose lines: an app's, of this node or as kept for another one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The other node.
+    pub origin: Option<NodeName>,
+    /// The app.
+    pub app: AppName,
+}
+
+impl Limits {
+    /// The folder of a log.
+    pub fn folder_of(&self, place: &Place) -> PathBuf {
+        match &place.origin {
+            Some(origin) => self.copies.join(origin.as_str()).join(place.app.as_str()),
+            None => self.folder.join(place.app.as_str()),
+        }
+    }
+
+    /// The other nodes of which there are lines of an app. Blocks.
+    pub fn origins(&self, app: &AppName) -> io::Result<Vec<NodeName>> {
+        let mut origins = Vec::new();
+        for entry in fs::read_dir(&self.copies)? {
+            let entry = entry?;
+            if entry.path().join(app.as_str()).is_dir() {
+                origins.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()));
+            }
+        }
+        Ok(origins)
+    }
 }
 
 /// Why lines were not stored, or a log not opened.
@@ -81,7 +114,7 @@ type Reply<T> = oneshot::Sender<Result<T, ScribeError>>;
 
 enum Order {
     Append { batch: Batch, reply: Reply<()>, room: OwnedSemaphorePermit },
-    Open { app: AppName, reply: Reply<Opened> },
+    Open { place: Place, reply: Reply<Opened> },
     Forget { app: AppName, reply: Reply<()> },
 }
 
@@ -110,11 +143,11 @@ impl Scribe {
     }
 
     /// A log to read; it need not have lines yet.
-    pub async fn open(&self, app: AppName) -> Result<Opened, ScribeError> {
-        self.ask(|reply| Order::Open { app, reply }).await
+    pub async fn open(&self, place: Place) -> Result<Opened, ScribeError> {
+        self.ask(|reply| Order::Open { place, reply }).await
     }
 
-    /// Deletes an app's lines.
+    /// Deletes an app's lines, those of other nodes too.
     pub async fn forget(&self, app: AppName) -> Result<(), ScribeError> {
         self.ask(|reply| Order::Forget { app, reply }).await
     }

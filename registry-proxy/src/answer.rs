@@ -6,26 +6,31 @@ use std::sync::Arc;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, LOCATION, RANGE},
+    header::{
+        ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, LOCATION, RANGE, WARNING,
+    },
     request::Parts,
 };
 use hyper::body::Incoming;
 use serde_json::json;
 use service::{Counter, Metrics};
-use tokio::task::spawn_blocking;
 
 use crate::{
     body::{self, AnswerBody},
+    fetch::Fetcher,
     manifest,
     name::{Digest, Reference, Repository},
     range::{self, Wanted},
     refusal::Refusal,
-    registry::Registry,
+    registry::{Found, Registry},
     request::{self, Operation},
+    second::{self, Safe, Second},
 };
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+/// In the form the specification gives warnings.
+const ALONE: &str = "299 - \"kept on one node only: the other node does not answer\"";
 const BINARY: &str = "application/octet-stream";
 
 type Answer = Response<AnswerBody>;
@@ -35,6 +40,8 @@ type Result<T, E = Refusal> = std::result::Result<T, E>;
 #[derive(Clone)]
 pub struct Answers {
     registry: Arc<Registry>,
+    fetcher: Fetcher,
+    second: Second,
     requests: Counter,
     refused: Counter,
     received: Counter,
@@ -43,9 +50,16 @@ pub struct Answers {
 
 impl Answers {
     /// Answers from this registry.
-    pub fn new(registry: Arc<Registry>, metrics: &Metrics) -> Answers {
+    pub fn new(
+        registry: Arc<Registry>,
+        fetcher: Fetcher,
+        second: Second,
+        metrics: &Metrics,
+    ) -> Answers {
         Answers {
             registry,
+            fetcher,
+            second,
             requests: metrics.counter("registry_requests_total", "Requests answered."),
             refused: metrics.counter("registry_refused_total", "Requests answered with an error."),
             received: metrics.counter("registry_received_bytes_total", "Blob bytes received."),
@@ -90,7 +104,8 @@ impl Answers {
                 self.put_manifest(repository, reference, &head.headers, body).await
             }
             Operation::DeleteManifest(repository, reference) => {
-                self.with_gate(move |registry| registry.delete_manifest(&repository, &reference))
+                self.registry
+                    .with_gate(move |registry| registry.delete_manifest(&repository, &reference))
                     .await?;
                 Ok(status(StatusCode::ACCEPTED))
             }
@@ -117,8 +132,10 @@ impl Answers {
         limit: Option<usize>,
     ) -> Result<Answer> {
         let name = repository.clone();
-        let mut tags =
-            self.blocking(move |registry| registry.tags(&repository, last.as_deref())).await?;
+        let mut tags = self
+            .registry
+            .blocking(move |registry| registry.tags(&repository, last.as_deref()))
+            .await?;
         let all = tags.len();
         tags.truncate(limit.unwrap_or(usize::MAX));
         let names: Vec<_> = tags.iter().map(|tag| tag.as_str()).collect();
@@ -136,9 +153,16 @@ impl Answers {
         reference: Reference,
         is_head: bool,
     ) -> Result<Answer> {
-        let find = move |registry: &Registry| registry.manifest(&repository, &reference);
-        // Only who asks for existence relies on the answer; who reads has what it asked for.
-        let found = if is_head { self.with_gate(find).await } else { self.blocking(find).await }?;
+        let found = match self.find(&repository, &reference).await {
+            Err(refusal) if refusal.is_unknown() => {
+                self.fetcher
+                    .image(&repository, &reference)
+                    .await
+                    .map_err(|fetch| if fetch.is_unknown() { refusal } else { fetch })?;
+                self.find(&repository, &reference).await?
+            }
+            found => found?,
+        };
         let body = match is_head {
             true => body::empty(),
             false => body::file(found.file, 0, found.size, self.sent.clone())?,
@@ -150,6 +174,13 @@ impl Answers {
         Ok(answer)
     }
 
+    async fn find(&self, repository: &Repository, reference: &Reference) -> Result<Found> {
+        let (repository, reference) = (repository.clone(), reference.clone());
+        // Who asks for existence relies on the answer.
+        self.registry.with_gate(move |registry| registry.manifest(&repository, &reference)).await
+    }
+
+    /// Stores a manifest; it counts when a second node has it, too.
     async fn put_manifest(
         &self,
         repository: Repository,
@@ -159,13 +190,22 @@ impl Answers {
     ) -> Result<Answer> {
         let bytes = body::collect(body, manifest::MAX_BYTES).await?;
         let content_type = text(headers, CONTENT_TYPE).map(str::to_owned);
-        let name = repository.clone();
+        let (name, tag) = (repository.clone(), second::tag(&reference).cloned());
         let put = move |registry: &Registry| {
             registry.put_manifest(&repository, &reference, content_type.as_deref(), &bytes)
         };
-        let digest = self.with_gate(put).await?;
-        tracing::info!(repository = name.as_str(), digest = digest.as_str(), "manifest stored");
+        let digest = self.registry.with_gate(put).await?;
+        let safe = self.second.require(&name, &digest, tag.as_ref()).await?;
+        tracing::info!(
+            repository = name.as_str(),
+            digest = digest.as_str(),
+            ?safe,
+            "manifest stored"
+        );
         let mut answer = status(StatusCode::CREATED);
+        if safe == (Safe::Alone { is_lacking: true }) {
+            set(&mut answer, WARNING, ALONE);
+        }
         set(&mut answer, LOCATION, &format!("/v2/{name}/manifests/{digest}"));
         set(&mut answer, CONTENT_DIGEST, digest.as_str());
         Ok(answer)
@@ -180,12 +220,13 @@ impl Answers {
     }
 
     async fn blob(&self, digest: Digest, headers: &HeaderMap) -> Result<Answer> {
-        let asked = digest.clone();
-        let (file, size) = self
-            .blocking(move |registry| {
-                registry.blobs.read(&asked)?.ok_or_else(Refusal::blob_unknown)
-            })
-            .await?;
+        let (file, size) = match self.read(&digest).await {
+            Err(refusal) if refusal.is_unknown() => {
+                self.fetcher.blob(&digest).await?;
+                self.read(&digest).await?
+            }
+            read => read?,
+        };
         let (code, first, length) = match range::wanted(text(headers, RANGE), size) {
             Wanted::Whole => (StatusCode::OK, 0, size),
             Wanted::Part { first, last } => (StatusCode::PARTIAL_CONTENT, first, last - first + 1),
@@ -206,30 +247,17 @@ impl Answers {
         Ok(answer)
     }
 
+    async fn read(&self, digest: &Digest) -> Result<(std::fs::File, u64)> {
+        let asked = digest.clone();
+        let read = move |registry: &Registry| {
+            registry.blobs.read(&asked)?.ok_or_else(Refusal::blob_unknown)
+        };
+        self.registry.blocking(read).await
+    }
+
+    /// Of what is here: who pushes sends what is not, and that is quicker than fetching it from another node.
     async fn blob_size(&self, digest: Digest) -> Result<Option<u64>> {
-        self.with_gate(move |registry| Ok(registry.blobs.touch(&digest)?)).await
-    }
-
-    /// Work on whose result a client relies: no retention runs beside it, not even if the client goes away.
-    async fn with_gate<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Registry) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let pass = self.registry.gate.clone().read_owned().await;
-        self.blocking(move |registry| {
-            let done = work(registry);
-            drop(pass);
-            done
-        })
-        .await
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Registry) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let registry = self.registry.clone();
-        spawn_blocking(move || work(&registry)).await.map_err(|_| Refusal::internal())?
+        self.registry.with_gate(move |registry| Ok(registry.blobs.touch(&digest)?)).await
     }
 }
 
@@ -295,10 +323,10 @@ mod tests {
     async fn no_retention_runs_beside_an_answer_that_a_client_relies_on() {
         let folder = tempfile::tempdir().unwrap();
         let registry = Registry::open(folder.path(), 0, service::Clock::system()).unwrap();
-        let answers = Answers::new(Arc::new(registry), &Metrics::new());
+        let registry = Arc::new(registry);
         let is_free = |registry: &Registry| registry.gate.try_write().is_ok();
-        let free_beside = answers.with_gate(move |registry| Ok(is_free(registry)));
+        let free_beside = registry.with_gate(move |registry| Ok(is_free(registry)));
         assert_eq!(free_beside.await, Ok(false));
-        assert!(is_free(&answers.registry));
+        assert!(is_free(&registry));
     }
 }

@@ -1,8 +1,11 @@
 //! The node's image registry: the OCI distribution protocol on a loopback address, over a plain folder of blobs.
 //!
 //! In comes what Docker and the builder push; out goes what the node's Docker Engine pulls; the controller says through
-//! gRPC which images stay. It knows no app and no release, and never calls another part. An answer of 201 means that
-//! the content is verified and synced. Read `request.rs` first (what may be asked), then `answer.rs`, then `registry.rs`.
+//! gRPC which images stay. What is not here is fetched from the registries of the other nodes, and an image pushed here
+//! counts when one of them has it, too. It knows no app and no release, and calls no part but those registries and the
+//! gateway, for the members. An answer of 201 means that the content is verified and synced.
+//!
+//! Read `request.rs` first (what may be asked), then `answer.rs`, then `registry.rs`; then `second.rs` and `fetch.rs`.
 
 mod name;
 mod range;
@@ -14,6 +17,12 @@ mod body;
 mod control;
 mod serve;
 
+mod fetch;
+mod flights;
+mod peers;
+mod repair;
+mod second;
+
 mod blobs;
 mod manifest;
 mod registry;
@@ -24,11 +33,15 @@ mod uploads;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use link::Gateways;
 use service::{Admin, Clock, Identity, Settings, Size, Stop, Tasks, durable};
 use tokio::{net::TcpListener, task::spawn_blocking, time::interval};
 use tonic::transport::{Server, server::TcpIncoming};
 
-use crate::{answer::Answers, control::Control, registry::Registry};
+use crate::{
+    answer::Answers, control::Control, fetch::Fetcher, peers::Peers, registry::Registry,
+    repair::Repair, second::Second,
+};
 
 const PROGRAM: &str = "registry-proxy";
 /// How often expired uploads are looked for.
@@ -45,6 +58,8 @@ pub struct Config {
     pub control_listen: SocketAddr,
     /// The admin endpoint.
     pub admin_listen: SocketAddr,
+    /// The controller's gateway.
+    pub gateway: String,
     /// Uploads are refused while the disk has less than this free.
     pub min_free: Size,
 }
@@ -62,11 +77,11 @@ impl Config {
         let control = settings.get(
             "cluster.registry_control",
             "127.0.0.1:7403",
-            "Address of the registry's retention side.",
+            "Address of the registry's side for the other parts.",
         );
         let control_listen = settings.optional(
             "control_listen",
-            "Address of the retention side (mutual TLS); `registry_control` of [cluster] when absent.",
+            "Address for the controller and other nodes' registries (mutual TLS); `registry_control` of [cluster] when absent.",
         );
         let config = Config {
             data_dir: settings.get(
@@ -80,6 +95,11 @@ impl Config {
                 "admin_listen",
                 "127.0.0.1:7413",
                 "Address for health, version and metrics.",
+            ),
+            gateway: settings.get(
+                "cluster.gateway",
+                "127.0.0.1:7400",
+                "Address of the controller's gateway.",
             ),
             min_free: settings.get(
                 "min_free",
@@ -112,27 +132,42 @@ pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
     let registry = registry.await.context("open the registry")??;
 
     let oci = listen("registry", config.listen).await?;
-    let control = listen("retention service", config.control_listen).await?;
+    let control = listen("control side", config.control_listen).await?;
     let admin_listener = listen("admin endpoint", config.admin_listen).await?;
 
     let admin = Admin::new(PROGRAM);
     watch_state(&admin, &registry);
-    let answers = Answers::new(registry.clone(), admin.metrics());
 
     let tasks = Tasks::new(stop.clone());
+    let gateways = Gateways::start(
+        link::Config {
+            identity: identity.clone(),
+            gateways: vec![config.gateway.clone()],
+            folder: config.folder(),
+        },
+        &tasks,
+    )?;
+    let peers = Peers::new(identity.clone(), gateways.members());
+    let fetcher = Fetcher::new(registry.clone(), peers.clone());
+    let second = Second::new(registry.clone(), peers.clone());
+    let (asked, repair) = Repair::new(registry.clone(), peers.clone(), second.clone());
+    let answers = Answers::new(registry.clone(), fetcher.clone(), second, admin.metrics());
+    let control_side = Control { registry: registry.clone(), peers, fetcher, repair: asked };
+
     tasks.spawn("registry", serve::serve(oci, answers, stop.clone()));
-    tasks.spawn("retention", {
-        let (stop, registry) = (stop.clone(), registry.clone());
+    tasks.spawn("control", {
+        let stop = stop.clone();
         async move {
             Server::builder()
                 .tls_config(identity.server_tls())?
-                .add_service(Control::service(registry))
+                .add_service(control_side.service())
                 .serve_with_incoming_shutdown(TcpIncoming::from(control), async move {
                     stop.wait().await;
                 })
                 .await
         }
     });
+    tasks.spawn("repair", repair.run(stop.clone()));
     tasks.spawn("expiry", expire(registry, stop.clone()));
     tasks.spawn("admin", admin.serve(admin_listener, stop.clone()));
     tasks.finish().await?;

@@ -32,7 +32,7 @@ pub struct Digest(String);
 pub struct UploadId(String);
 
 /// How a manifest is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reference {
     /// By the name it has now.
     Tag(Tag),
@@ -193,6 +193,15 @@ fn is_hex(text: &str, length: usize) -> bool {
 impl fmt::Display for Repository {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reference::Tag(tag) => out.write_str(tag.as_str()),
+            Reference::Digest(digest) => digest.fmt(out),
+        }
     }
 }
 

@@ -131,6 +131,22 @@ impl Refusal {
         )
     }
 
+    /// No second node has it. Clients show the words of answers of this kind only.
+    pub fn no_second(reason: &str) -> Refusal {
+        Refusal::new(
+            StatusCode::FAILED_DEPENDENCY,
+            "UNAVAILABLE",
+            format!(
+                "an image must be on two nodes before it counts, and {reason}; push again when one does"
+            ),
+        )
+    }
+
+    /// Whether what was asked for is not here.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.code, "BLOB_UNKNOWN" | "MANIFEST_UNKNOWN" | "NAME_UNKNOWN")
+    }
+
     /// Asked under a name that is not this machine's own.
     pub fn misdirected() -> Refusal {
         Refusal::new(

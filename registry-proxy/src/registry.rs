@@ -1,4 +1,4 @@
-//! The registry's memory and the rules between its parts. Everything here blocks; `answer` calls it on blocking threads.
+//! The registry's memory and the rules between its parts. What has no `async` here blocks.
 //!
 //! A client that is told a blob is here does not send it, and names it in a manifest a moment later. So such an answer
 //! touches the blob, the retention spares what was touched within the hour, and both take the gate: many answers at
@@ -7,15 +7,15 @@
 use std::{io, path::Path, sync::Arc};
 
 use service::{Clock, durable::DurableError};
-use tokio::sync::RwLock;
+use tokio::{sync::RwLock, task::spawn_blocking};
 
 use crate::{
     blobs::Blobs,
     manifest::Manifest,
-    name::{Digest, Reference, Repository, Tag, UploadId},
+    name::{Digest, Reference, Repository, Tag},
     refusal::Refusal,
     repositories::{Entry, Repositories},
-    uploads::{Floor, Partial, Uploads},
+    uploads::{Floor, Uploads},
 };
 
 /// Everything this registry holds.
@@ -97,7 +97,7 @@ impl Registry {
         }
         let manifest = Manifest::parse(content_type, bytes)?;
         self.require_all(repository, &manifest)?;
-        self.put_bytes(repository, &digest, bytes)?;
+        self.put_bytes(&digest, bytes)?;
         let Manifest { media_type, blobs, manifests } = manifest;
         let entry = Entry { media_type, blobs, manifests };
         self.repositories.put_manifest(repository, &digest, &entry)?;
@@ -121,27 +121,13 @@ impl Registry {
         Ok(())
     }
 
-    fn put_bytes(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-        bytes: &[u8],
-    ) -> Result<(), Refusal> {
+    fn put_bytes(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Refusal> {
         if self.blobs.touch(digest)?.is_some() {
             return Ok(());
         }
-        let id = self.uploads.start(repository.clone())?;
-        let taken = self.take(repository, &id);
-        self.uploads.forget(&id);
-        let mut partial = taken?;
+        let mut partial = self.uploads.start_unnamed()?;
         partial.write(bytes)?;
         partial.seal(digest.clone())?.store(&self.blobs)
-    }
-
-    fn take(&self, repository: &Repository, id: &UploadId) -> Result<Partial, Refusal> {
-        let slot = self.uploads.find(repository, id)?;
-        let partial = slot.try_lock().ok().and_then(|mut slot| slot.take());
-        partial.ok_or_else(Refusal::upload_unknown)
     }
 
     /// Removes a tag, or a manifest with the tags that stand for it.
@@ -155,6 +141,40 @@ impl Registry {
             Reference::Digest(digest) => self.repositories.delete_manifest(repository, digest)?,
         };
         if was_here { Ok(()) } else { Err(Refusal::manifest_unknown()) }
+    }
+
+    /// The tags that stand for a manifest.
+    pub fn tags_of(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Tag>, Refusal> {
+        let mut own = Vec::new();
+        for tag in self.repositories.tags(repository)? {
+            if self.repositories.tag(repository, &tag)?.as_ref() == Some(digest) {
+                own.push(tag);
+            }
+        }
+        Ok(own)
+    }
+
+    /// Work on whose result somebody relies: no retention runs beside it, not even if the asker goes away.
+    pub async fn with_gate<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Registry) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let pass = self.gate.clone().read_owned().await;
+        self.blocking(move |registry| {
+            let done = work(registry);
+            drop(pass);
+            done
+        })
+        .await
+    }
+
+    /// Work on a thread that may block.
+    pub async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Registry) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let registry = self.clone();
+        spawn_blocking(move || work(&registry)).await.map_err(|_| Refusal::internal())?
     }
 
     /// The tags after `last`.

@@ -3,6 +3,7 @@
 //! ```text
 //! <repository>/_manifests/<64 digits>   its media type and the digests it names
 //! <repository>/_tags/<tag>              the digest it stands for
+//! <repository>/_staying                 the manifests that the controller last said stay
 //! ```
 
 use std::{
@@ -18,10 +19,12 @@ use service::durable::{self, DurableError};
 use crate::{
     blobs::{sync_folder, touch},
     name::{Digest, Repository, Tag},
+    refusal::Refusal,
 };
 
 const MANIFESTS: &str = "_manifests";
 const TAGS: &str = "_tags";
+const STAYING: &str = "_staying";
 const VERSION: u32 = 1;
 
 /// A manifest as its repository knows it. The bytes are a blob.
@@ -132,6 +135,28 @@ impl Repositories {
             .collect()
     }
 
+    /// Remembers which manifests stay.
+    pub fn set_staying(
+        &self,
+        repository: &Repository,
+        digests: &[Digest],
+    ) -> Result<(), DurableError> {
+        match self.exists(repository) {
+            true => self.write(&self.root.join(repository.as_str()), STAYING, &digests),
+            false => Ok(()),
+        }
+    }
+
+    /// The manifests that are here to stay; all, as long as nobody said which.
+    pub fn staying(&self, repository: &Repository) -> Result<Vec<Digest>, Refusal> {
+        let here = self.manifests(repository)?.into_iter().map(|(digest, _)| digest);
+        let staying: Option<Vec<Digest>> = read(&self.folder(repository, STAYING))?;
+        Ok(match staying {
+            Some(staying) => here.filter(|digest| staying.contains(digest)).collect(),
+            None => here.collect(),
+        })
+    }
+
     /// What a tag stands for.
     pub fn tag(&self, repository: &Repository, tag: &Tag) -> Result<Option<Digest>, DurableError> {
         read(&self.folder(repository, TAGS).join(tag.as_str()))
@@ -162,6 +187,10 @@ impl Repositories {
     /// Removes what is left of a repository that has no manifests any more.
     pub fn remove_empty(&self, repository: &Repository) -> io::Result<()> {
         let own = self.root.join(repository.as_str());
+        match fs::remove_file(own.join(STAYING)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         for folder in [own.join(TAGS), own.join(MANIFESTS), own] {
             match fs::remove_dir(&folder) {
                 Ok(()) => {}

@@ -34,6 +34,9 @@ pub struct Gone {
 
 /// Carries a wish out. Blocks; the caller holds the gate for writing.
 pub fn retain(registry: &Registry, repository: &Repository, wish: &Wish) -> Result<Gone, Refusal> {
+    if let Wish::Keep(keep) = wish {
+        registry.repositories.set_staying(repository, keep)?;
+    }
     let mut gone =
         Gone { manifests: drop_manifests(registry, repository, wish)?, ..Gone::default() };
     let named = named_by_anything(registry)?;

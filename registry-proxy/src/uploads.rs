@@ -159,6 +159,12 @@ impl Uploads {
         Ok(id)
     }
 
+    /// One that only its holder knows. Blocks.
+    pub fn start_unnamed(&self) -> Result<Partial, Refusal> {
+        self.floor.check()?;
+        Ok(Partial::create(&self.folder, &UploadId::random(), self.floor.clone())?)
+    }
+
     /// The upload of that name in that repository; asking keeps it from expiring.
     pub fn find(&self, repository: &Repository, id: &UploadId) -> Result<Slot, Refusal> {
         let all = self.lock();

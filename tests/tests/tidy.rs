@@ -66,7 +66,7 @@ fn arrows_point_one_way() {
         ("builder", &["model", "proto", "service", "link"]),
         ("registry-proxy", &["model", "proto", "service", "link"]),
         ("router", &["model", "proto", "service", "link"]),
-        ("logger", &["model", "proto", "service"]),
+        ("logger", &["model", "proto", "service", "link"]),
         ("cli", &["model", "proto", "service"]),
     ];
     let ours: BTreeSet<&str> =

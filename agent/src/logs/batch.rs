@@ -41,6 +41,7 @@ impl Batch {
             at_ms: u64::try_from(at_ns / 1_000_000).unwrap_or_default(),
             stream: stream.to_owned(),
             text: text.to_vec(),
+            id: 0,
         });
     }
 

@@ -166,6 +166,20 @@ impl Logger for FakeLogger {
         Err(Status::unimplemented("nobody reads here"))
     }
 
+    async fn ship(
+        &self,
+        _: Request<proto::logger::ShipRequest>,
+    ) -> Result<Response<AppendAnswer>, Status> {
+        Err(Status::unimplemented("for loggers"))
+    }
+
+    async fn origins(
+        &self,
+        _: Request<proto::logger::OriginsRequest>,
+    ) -> Result<Response<proto::logger::OriginsAnswer>, Status> {
+        Err(Status::unimplemented("for the controller"))
+    }
+
     async fn forget(
         &self,
         _request: Request<ForgetRequest>,

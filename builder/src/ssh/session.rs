@@ -1,6 +1,6 @@
 //! One command on one channel: asked for, authorised, run by git, ended with its exit code.
 
-use std::{process::ExitStatus, time::Duration};
+use std::{path::Path, process::ExitStatus, time::Duration};
 
 use model::name::AppName;
 use proto::problem::{Code, Problem};
@@ -17,7 +17,7 @@ use super::{
     command::{self, GitCommand, Service},
     handler::Who,
 };
-use crate::{git::RepositoryError, push};
+use crate::{git::RepositoryError, history, push};
 
 /// How long git may take to clean up after it was asked to end.
 const KILL_AFTER: Duration = Duration::from_millis(700);
@@ -79,7 +79,8 @@ async fn serve(
     };
     let command = command::parse(&line)
         .map_err(|error| Problem::new(Code::Unsupported, error.to_string()))?;
-    let created_ms = door.control.authorize(user, &command.app).await?;
+    let entered = door.control.authorize(user, &command.app).await?;
+    let created_ms = entered.created_ms;
     if command.service == Service::ReceivePack {
         door.repositories.require_room()?;
     }
@@ -89,6 +90,9 @@ async fn serve(
         .await
         .map_err(|error| failed(&command.app, &error))?
         .map_err(|error: RepositoryError| failed(&command.app, &anyhow::Error::new(error)))?;
+    let taken = door.histories.take(&command.app, &repository, &entered.history).await;
+    taken.map_err(|error| history::not_taken(&command.app, error))?;
+    let path = repository.clone();
     let open = door.sessions.open(push::Session {
         user: user.clone(),
         app: command.app.clone(),
@@ -101,6 +105,9 @@ async fn serve(
     let pipes = Pipes { read, write, gone: &client.gone };
     let ended = pipes.carry(git).await;
     explain_size(write, &command, &ended, door).await;
+    if command.service == Service::ReceivePack && ended.code == 0 {
+        keep_history(write, &command.app, &path, created_ms, door).await;
+    }
     Ok(ended.code)
 }
 
@@ -192,6 +199,28 @@ fn signal(git: &Child, signal: Signal) {
     if let Some(pid) = pid {
         // It may have ended in this very moment.
         let _ = kill_process_group(pid, signal);
+    }
+}
+
+/// Keeps what was pushed beyond this node. It is deployed already, so a failure is said and made up for later.
+async fn keep_history(
+    write: &ChannelWriteHalf<Msg>,
+    app: &AppName,
+    repository: &Path,
+    created_ms: u64,
+    door: &Door,
+) {
+    if let Err(error) = door.histories.keep(app, repository, created_ms).await {
+        let words = match error.is_retryable() {
+            true => {
+                "its git history is on one node only for now; it is kept elsewhere as soon as that is possible"
+            }
+            false => "another push was kept first: fetch before you push again",
+        };
+        let error = anyhow::Error::new(error);
+        tracing::warn!(%app, "a history was not kept: {error:#}");
+        // If the line is broken there is nobody to tell.
+        let _ = write.extended_data_bytes(STDERR, format!(" !     {words}\n").into_bytes()).await;
     }
 }
 

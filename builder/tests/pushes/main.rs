@@ -4,5 +4,6 @@
 #![expect(clippy::print_stderr, reason = "a failed test shows the builder's log")]
 
 mod build;
+mod history;
 mod refusals;
 mod support;

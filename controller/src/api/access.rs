@@ -195,6 +195,11 @@ impl AppAccess {
         &self.app.value.name
     }
 
+    /// When the app was created.
+    pub(super) fn created(&self) -> Time {
+        self.app.value.created
+    }
+
     /// Who was permitted.
     pub(super) fn user(&self) -> &Username {
         self.permit.user().expect("every right on an app needs a user")

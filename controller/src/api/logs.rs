@@ -5,14 +5,14 @@ use std::convert::Infallible;
 use axum::extract::{Query, State};
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
-use futures_util::stream::{iter, unfold};
+use futures_util::stream::iter;
 use futures_util::{Stream, StreamExt};
 use model::time::Time;
 use proto::api::LogLine;
 use proto::logger::{Line, LineBatch, ReadRequest};
 use proto::problem::{Code, Problem};
 use serde::Deserialize;
-use tonic::Streaming;
+use tokio_stream::wrappers::ReceiverStream;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -55,9 +55,11 @@ async fn lines(
     FollowAccess(access): FollowAccess,
     Query(wanted): Query<Wanted>,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
-    let request = request(access.name().to_string(), wanted)?;
-    let batches = api.logs.read(request).await?;
-    let lines = unfold(Some(batches), next).flat_map(iter).map(Ok);
+    let mut request = request(access.name().to_string(), wanted)?;
+    // A node may still hold lines of an earlier app of this name.
+    request.since_ms = request.since_ms.max(access.created().0);
+    let batches = api.logs.read(access.name().clone(), request).await?;
+    let lines = ReceiverStream::new(batches).map(events).flat_map(iter).map(Ok);
     Ok(Sse::new(lines).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
 }
 
@@ -72,7 +74,8 @@ fn request(app: String, wanted: Wanted) -> Answer<ReadRequest> {
     if wanted.process.len() > MAX_PROCESS_BYTES || !wanted.process.bytes().all(is_name) {
         return Err(Failure::invalid("a process is named as in `paasctl ps`: `web`, `web.2`"));
     }
-    Ok(ReadRequest { app, lines, follow: wanted.follow, process: wanted.process, since_ms })
+    let Wanted { follow, process, .. } = wanted;
+    Ok(ReadRequest { app, lines, follow, process, since_ms, origin: String::new() })
 }
 
 fn since_ms(text: &str) -> Answer<u64> {
@@ -83,23 +86,6 @@ fn since_ms(text: &str) -> Answer<u64> {
             .hint("such as `2030-01-31T12:00:00Z`")
             .into()
     })
-}
-
-/// One batch as events. A stream that breaks ends with a problem as its last event.
-async fn next(
-    batches: Option<Streaming<LineBatch>>,
-) -> Option<(Vec<Event>, Option<Streaming<LineBatch>>)> {
-    let mut batches = batches?;
-    match batches.message().await {
-        Ok(Some(batch)) => Some((events(batch), Some(batches))),
-        Ok(None) => None,
-        Err(status) => {
-            tracing::warn!(%status, "the logger broke off");
-            let problem = Problem::new(Code::Unavailable, "the log service broke off")
-                .hint("ask again in a moment");
-            Some((vec![sse_event(&problem).event("problem")], None))
-        }
-    }
 }
 
 fn events(batch: LineBatch) -> Vec<Event> {

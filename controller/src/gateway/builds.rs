@@ -6,8 +6,6 @@
 mod finish;
 mod locks;
 
-use std::sync::Arc;
-
 use futures_util::stream::BoxStream;
 use model::account::{Actor, Denied, Resource, Right, Scope, SshKey, User, authorize};
 use model::app::App;
@@ -16,27 +14,36 @@ use model::snapshot::Versioned;
 use proto::gateway::begin_build_answer::Answer;
 use proto::gateway::{
     AuthorizeAnswer, AuthorizeRequest, BeginBuildAnswer, BeginBuildRequest, BuildRef, BuildTicket,
-    DeployEvent, Empty, FinishBuildRequest, IdentifyAnswer, IdentifyRequest,
+    DeployEvent, Empty, FinishBuildRequest, IdentifyAnswer, IdentifyRequest, KeepHistoryRequest,
 };
 use proto::problem::{Code, Problem};
+use service::Stop;
 use tonic::Status;
 
-use self::locks::Locks;
+pub use self::locks::BuildLock;
+use self::locks::{LockError, Locks};
 use crate::Context;
 use crate::api::{Failure, current_release, no_such_app, open_config};
+use crate::history;
 use crate::records::{Document, user_key};
 
-/// The builders' side of the gateway. Cheap to clone; clones share the build locks.
+/// The builders' side of the gateway. Cheap to clone.
 #[derive(Clone)]
 pub struct Builds {
     context: Context,
-    locks: Arc<Locks>,
+    locks: Locks,
 }
 
 impl Builds {
     /// No build under way.
     pub fn new(context: Context) -> Builds {
-        Builds { context, locks: Arc::default() }
+        let locks = Locks::new(context.records.clone(), context.clock.clone());
+        Builds { context, locks }
+    }
+
+    /// Sees the locks of all controllers change, until `stop`.
+    pub async fn follow_locks(self, stop: Stop) {
+        self.locks.follow(stop).await;
     }
 
     /// Whose key it is.
@@ -55,12 +62,19 @@ impl Builds {
 
     /// Whether a user may push to and fetch from an app.
     pub async fn authorize(&self, request: AuthorizeRequest) -> Result<AuthorizeAnswer, Status> {
-        let entered = self.enter(&request.user, &request.app).await;
-        Ok(match entered.map_err(Failure::into_problem) {
-            Ok((app, _)) => {
-                AuthorizeAnswer { problem_json: String::new(), app_created_ms: app.value.created.0 }
+        let permitted = async {
+            let (app, _) = self.enter(&request.user, &request.app).await?;
+            let (name, created) = (&app.value.name, app.value.created);
+            let history = history::manifest(&self.context.records, name, created).await?;
+            Ok::<_, Failure>((created, history))
+        };
+        Ok(match permitted.await.map_err(Failure::into_problem) {
+            Ok((created, history)) => {
+                AuthorizeAnswer { problem_json: String::new(), app_created_ms: created.0, history }
             }
-            Err(problem) => AuthorizeAnswer { problem_json: problem.to_json(), app_created_ms: 0 },
+            Err(problem) => {
+                AuthorizeAnswer { problem_json: problem.to_json(), ..AuthorizeAnswer::default() }
+            }
         })
     }
 
@@ -92,8 +106,7 @@ impl Builds {
             return Ok(Answer::AlreadyDeployed(release.number.0));
         }
         let config = open_config(&self.context.seal, current.as_ref())?;
-        let now = self.context.clock.monotonic();
-        if !self.locks.take(&app.name, &request.build_id, now) {
+        if !self.lock(&app.name, &request.build_id).await? {
             return Err(busy(&app, "another push is being built").into());
         }
         let config = config.into_iter().map(|(key, value)| (String::from(key), value));
@@ -101,10 +114,10 @@ impl Builds {
         Ok(Answer::Ticket(BuildTicket { build_id, config: config.collect() }))
     }
 
-    /// Keeps the lock. A lock this controller does not know (it was restarted) is taken anew if free.
+    /// Keeps the lock. One that nobody has is taken anew.
     pub async fn keep_build(&self, request: BuildRef) -> Result<Empty, Status> {
         let app = app_name(&request)?;
-        match self.locks.take(&app, &request.build_id, self.context.clock.monotonic()) {
+        match self.locks.take(&app, &request.build_id).await.map_err(unavailable)? {
             true => Ok(Empty {}),
             false => Err(Status::failed_precondition("another push holds the build lock")),
         }
@@ -112,8 +125,21 @@ impl Builds {
 
     /// Gives the lock up. One that is lost already is fine.
     pub async fn abandon_build(&self, request: BuildRef) -> Result<Empty, Status> {
-        self.locks.release(&app_name(&request)?, &request.build_id);
-        Ok(Empty {})
+        let released = self.locks.release(&app_name(&request)?, &request.build_id).await;
+        released.map(|()| Empty {}).map_err(unavailable)
+    }
+
+    /// Where an app's git history is kept from now on.
+    pub async fn keep_history(&self, request: KeepHistoryRequest) -> Result<Empty, Status> {
+        history::keep(&self.context.records, request).await.map(|()| Empty {})
+    }
+
+    async fn lock(&self, app: &AppName, build_id: &str) -> Result<bool, Failure> {
+        match self.locks.take(app, build_id).await {
+            Ok(is_ours) => Ok(is_ours),
+            Err(LockError::Read(error)) => Err(error.into()),
+            Err(LockError::Write(error)) => Err(error.into()),
+        }
     }
 
     /// Makes a release of a build and follows it to its end, which is the stream's last event. The
@@ -150,6 +176,11 @@ impl Builds {
 
 fn app_name(request: &BuildRef) -> Result<AppName, Status> {
     request.app.parse().map_err(|_| Status::invalid_argument("the app's name is not valid"))
+}
+
+fn unavailable(error: LockError) -> Status {
+    tracing::warn!(%error, "a build lock could not be read or written");
+    Status::unavailable("the store does not answer")
 }
 
 fn busy(app: &App, why: &str) -> Problem {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::app::Scale;
 use model::name::{ProcessType, ReleaseNumber};
-use model::node::{Addresses, Node, Sight};
+use model::node::{Addresses, Member, Node, Sight};
 use model::release::{Build, Release, ReleaseState};
 use model::unit::{Desired, Phase, Unit, UnitKind, UnitStatus};
 use service::{Authority, Identity, ManualClock, Stop, Subject};
@@ -12,6 +12,7 @@ use store::MemoryStore;
 
 use super::*;
 use crate::leader::{Leader, Signs};
+use crate::reach::Reach;
 use crate::records::{Records, Write};
 use crate::seal::Seal;
 
@@ -102,6 +103,10 @@ impl World {
         authority.issue(&subject, 1).unwrap().write(&own, authority.ca_pem()).unwrap();
         let identity = Identity::load(&own).unwrap();
         let (sender, view) = watch::channel(View::default());
+        let nobody = "127.0.0.1:9".to_owned();
+        let addresses =
+            Addresses { logger: nobody.clone(), registry: nobody, ..Addresses::default() };
+        let reach = Reach::new(identity, Member { name: "n1".parse().unwrap(), addresses });
         let heard = Heard::since(Time(START_MS));
         let planner = Planner::new(Parts {
             observer: observer.clone(),
@@ -113,8 +118,8 @@ impl World {
             node: "n1".parse().unwrap(),
             domain: "apps.localhost".to_owned(),
             clock: clock.clock(),
-            images: Images::new(&identity, "127.0.0.1:9").unwrap(),
-            logs: Logs::start(&identity, "127.0.0.1:9", clock.clock(), &tasks).unwrap(),
+            images: Images::new(reach.clone()),
+            logs: Logs::start(reach, view.clone(), clock.clock(), &tasks).unwrap(),
             tasks,
             wake: Wake::new(),
         });

@@ -8,6 +8,7 @@ use controller::Context;
 use controller::api;
 use controller::gateway::builds::Builds;
 use controller::logs::Logs;
+use controller::reach::Reach;
 use controller::records::{Records, Write};
 use controller::seal::Seal;
 use controller::view::View;
@@ -19,6 +20,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use model::app::{App, Outcome, Settled};
 use model::name::{AppName, ProcessType};
+use model::node::{Addresses, Member};
 use model::release::{Build, Command, Release, ReleaseState};
 use model::snapshot::{Snapshot, Versioned};
 use proto::problem::{Code, Problem};
@@ -70,7 +72,10 @@ impl Platform {
         let clock = ManualClock::new(START_MS);
         let tasks = Tasks::new(Stop::new());
         let (view, receiver) = watch::channel(View::default());
-        let logs = Logs::start(&identity, logger, clock.clock(), &tasks).unwrap();
+        let addresses = Addresses { logger: logger.to_owned(), ..Addresses::default() };
+        let own = Member { name: "n1".parse().unwrap(), addresses };
+        let reach = Reach::new(identity.clone(), own);
+        let logs = Logs::start(reach, receiver.clone(), clock.clock(), &tasks).unwrap();
         let context = Context {
             records: Records::new(store),
             seal: Arc::new(Seal::new(&[7; 32])),

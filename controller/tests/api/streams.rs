@@ -217,10 +217,26 @@ impl Logger for FakeLogger {
             at_ms: START_MS,
             stream: "stdout".to_owned(),
             text: text.to_vec(),
+            id: 0,
         };
-        let batch = LineBatch { lines: vec![line(b"one"), line(b"\xff two")], dropped: 3 };
+        let lines = vec![line(b"one"), line(b"\xff two")];
+        let batch = LineBatch { lines, dropped: 3, caught_up: false };
         let broken = Status::internal("disk");
         Ok(Response::new(futures_util::stream::iter([Ok(batch), Err(broken)]).boxed()))
+    }
+
+    async fn ship(
+        &self,
+        _: Request<proto::logger::ShipRequest>,
+    ) -> Result<Response<AppendAnswer>, Status> {
+        Err(Status::unimplemented("for loggers"))
+    }
+
+    async fn origins(
+        &self,
+        _: Request<proto::logger::OriginsRequest>,
+    ) -> Result<Response<proto::logger::OriginsAnswer>, Status> {
+        Err(Status::unimplemented("no copies here"))
     }
 
     async fn forget(&self, _: Request<ForgetRequest>) -> Result<Response<ForgetAnswer>, Status> {
@@ -244,16 +260,17 @@ async fn with_logger() -> (Platform, FakeLogger) {
 async fn lines_are_streamed_and_a_break_is_told() {
     let (platform, logger) = with_logger().await;
     let olga = platform.with_shop().await;
-    let path = "/v1/apps/shop/logs?lines=5&follow=true&process=web.1&since=2030-01-01T00:00:00Z";
+    let path = "/v1/apps/shop/logs?lines=5&process=web.1&since=2030-01-01T00:00:00Z";
     let all = Events::open(&platform, &olga, path).await.rest().await;
     let asked = logger.asked.lock().unwrap().clone().unwrap();
-    assert_eq!((asked.app.as_str(), asked.lines, asked.follow), ("shop", 5, true));
+    assert_eq!((asked.app.as_str(), asked.lines, asked.follow), ("shop", 5, false));
     assert_eq!((asked.process.as_str(), asked.since_ms), ("web.1", START_MS));
     assert_eq!(all[0]["text"], "3 lines were left out: the reader was too slow");
     let one = json!({"at": "2030-01-01T00:00:00Z", "process": "web.1", "stream": "stdout", "text": "one"});
     assert_eq!(all[1], one);
     assert_eq!(all[2]["text"], "\u{fffd} two");
-    assert_eq!((all[3]["code"].as_str(), all.len()), (Some("unavailable"), 4));
+    assert_eq!(all[3]["text"], "lines of node n1 are missing: its log broke off");
+    assert_eq!(all.len(), 4);
     for bad in ["lines=0", "lines=10001", "process=a%20b", "since=yesterday"] {
         platform.get(&olga, &format!("/v1/apps/shop/logs?{bad}")).await.problem(Code::Invalid);
     }

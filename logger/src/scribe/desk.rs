@@ -8,11 +8,10 @@ use std::{
     time::Duration,
 };
 
-use model::name::AppName;
 use service::{Clock, Counter, Metrics, durable};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Limits, Opened, Order, Reply, ScribeError, shelf::Shelf};
+use super::{Limits, Opened, Order, Place, Reply, ScribeError, shelf::Shelf};
 use crate::{app_log::Origin, intake::Batch};
 
 /// The distance of two syncs under load.
@@ -39,11 +38,11 @@ struct Round {
     bytes: usize,
     waiting: Vec<Waiting>,
     /// Logs of which nobody knows what the disk holds.
-    lost: HashSet<AppName>,
+    lost: HashSet<Place>,
 }
 
 struct Waiting {
-    apps: Vec<AppName>,
+    places: Vec<Place>,
     reply: Reply<()>,
     _room: OwnedSemaphorePermit,
 }
@@ -99,16 +98,16 @@ impl Desk {
         // Whoever asked may be gone; the work is done all the same.
         match order {
             Order::Append { batch, reply, room } => match self.append(batch) {
-                Ok((bytes, apps)) => {
+                Ok((bytes, places)) => {
                     self.round.bytes += bytes;
-                    self.round.waiting.push(Waiting { apps, reply, _room: room });
+                    self.round.waiting.push(Waiting { places, reply, _room: room });
                 }
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Order::Open { app, reply } => {
+            Order::Open { place, reply } => {
                 let opened = self
                     .shelf
-                    .log(&app)
+                    .log(&place)
                     .map(|log| Opened { folder: log.folder().to_owned(), end: log.subscribe() });
                 drop(reply.send(opened));
             }
@@ -116,37 +115,39 @@ impl Desk {
         }
     }
 
-    fn append(&mut self, batch: Batch) -> Result<(usize, Vec<AppName>), ScribeError> {
+    fn append(&mut self, batch: Batch) -> Result<(usize, Vec<Place>), ScribeError> {
         let lines: usize = batch.apps.values().map(Vec::len).sum();
-        let Batch { source, sequence, apps, bytes } = batch;
+        let Batch { origin: node, source, sequence, apps, bytes } = batch;
         if !self.floor.has_room(&self.clock) {
             self.numbers.refused.add(lines as u64);
             return Err(ScribeError::DiskFull);
         }
         let received_ms = self.clock.now_ms();
         let origin = Origin { source: &source, sequence, received_ms };
-        let names = apps.keys().cloned().collect();
+        let mut places = Vec::new();
         for (app, lines) in apps {
             let count = lines.len() as u64;
-            match self.shelf.log(&app)?.append(origin, lines) {
+            let place = Place { origin: node.clone(), app };
+            match self.shelf.log(&place)?.append(origin, lines) {
                 Ok(true) => self.numbers.stored.add(count),
                 Ok(false) => self.numbers.repeated.add(1),
                 Err(error) => {
                     self.numbers.refused.add(count);
-                    tracing::warn!(app = app.as_str(), %error, "lines were not stored");
-                    self.repair(&app);
+                    tracing::warn!(app = place.app.as_str(), %error, "lines were not stored");
+                    self.repair(&place);
                     return Err(error.into());
                 }
             }
+            places.push(place);
         }
-        Ok((bytes, names))
+        Ok((bytes, places))
     }
 
     /// Syncs every log that was written and answers those who wait for it.
     fn sync(&mut self) {
-        for app in self.shelf.sync() {
-            self.repair(&app);
-            self.round.lost.insert(app);
+        for place in self.shelf.sync() {
+            self.repair(&place);
+            self.round.lost.insert(place);
         }
         let Round { waiting, lost, .. } = mem::take(&mut self.round);
         if waiting.is_empty() {
@@ -154,16 +155,16 @@ impl Desk {
         }
         self.numbers.syncs.add(1);
         self.synced = self.clock.monotonic();
-        for Waiting { apps, reply, .. } in waiting {
-            let is_lost = apps.iter().any(|app| lost.contains(app));
+        for Waiting { places, reply, .. } in waiting {
+            let is_lost = places.iter().any(|place| lost.contains(place));
             drop(reply.send(if is_lost { Err(ScribeError::Io) } else { Ok(()) }));
         }
     }
 
     /// After a failure: what the disk holds now is read from it.
-    fn repair(&mut self, app: &AppName) {
-        if !self.shelf.repair(app) {
-            self.round.lost.insert(app.clone());
+    fn repair(&mut self, place: &Place) {
+        if !self.shelf.repair(place) {
+            self.round.lost.insert(place.clone());
         }
     }
 }

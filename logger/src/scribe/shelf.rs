@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use model::name::AppName;
 use service::{Clock, Gauge};
 
-use super::{Limits, ScribeError};
+use super::{Limits, Place, ScribeError};
 use crate::app_log::AppLog;
 
 /// Logs kept open; the one that was used longest ago and that nobody follows is closed.
@@ -15,7 +15,7 @@ const MAX_OPEN: usize = 256;
 pub(super) struct Shelf {
     limits: Limits,
     clock: Clock,
-    logs: HashMap<AppName, Open>,
+    logs: HashMap<Place, Open>,
     open: Gauge,
 }
 
@@ -31,47 +31,51 @@ impl Shelf {
     }
 
     /// An app's log; one without lines has no folder yet.
-    pub fn log(&mut self, app: &AppName) -> Result<&mut AppLog, ScribeError> {
+    pub fn log(&mut self, place: &Place) -> Result<&mut AppLog, ScribeError> {
         let used = self.clock.monotonic();
-        if !self.logs.contains_key(app) {
+        if !self.logs.contains_key(place) {
             self.close_one();
-            let folder = self.limits.folder.join(app.as_str());
-            let log = AppLog::open(folder, self.limits.max_app_bytes)?;
-            self.logs.insert(app.clone(), Open { log, used });
+            let log = AppLog::open(self.limits.folder_of(place), self.limits.max_app_bytes)?;
+            self.logs.insert(place.clone(), Open { log, used });
             self.count();
         }
-        let open = self.logs.get_mut(app).expect("it was just inserted");
+        let open = self.logs.get_mut(place).expect("it was just inserted");
         open.used = used;
         Ok(&mut open.log)
     }
 
-    /// Deletes an app's log.
+    /// Deletes an app's log, those of other nodes too.
     pub fn forget(&mut self, app: &AppName) -> Result<(), ScribeError> {
-        self.log(app)?;
-        let forgotten = self.logs.remove(app).map(|open| open.log.delete());
-        self.count();
-        Ok(forgotten.unwrap_or(Ok(()))?)
+        let others = self.limits.origins(app)?.into_iter().map(Some);
+        for origin in others.chain([None]) {
+            let place = Place { origin, app: app.clone() };
+            self.log(&place)?;
+            let forgotten = self.logs.remove(&place).map(|open| open.log.delete());
+            self.count();
+            forgotten.unwrap_or(Ok(()))?;
+        }
+        Ok(())
     }
 
     /// Syncs what was written; gives the logs of which that failed.
-    pub fn sync(&mut self) -> Vec<AppName> {
+    pub fn sync(&mut self) -> Vec<Place> {
         let mut failed = Vec::new();
-        for (app, open) in self.logs.iter_mut().filter(|(_, open)| open.log.is_dirty()) {
+        for (place, open) in self.logs.iter_mut().filter(|(_, open)| open.log.is_dirty()) {
             if let Err(error) = open.log.sync() {
-                tracing::error!(app = app.as_str(), %error, "a log could not be synced");
-                failed.push(app.clone());
+                tracing::error!(app = place.app.as_str(), %error, "a log could not be synced");
+                failed.push(place.clone());
             }
         }
         failed
     }
 
     /// Learns from the disk where a log ends. If that fails the next use tries again, and this is false.
-    pub fn repair(&mut self, app: &AppName) -> bool {
-        let Some(Err(error)) = self.logs.get_mut(app).map(|open| open.log.reopen()) else {
+    pub fn repair(&mut self, place: &Place) -> bool {
+        let Some(Err(error)) = self.logs.get_mut(place).map(|open| open.log.reopen()) else {
             return true;
         };
-        tracing::error!(app = app.as_str(), %error, "a log could not be read back");
-        self.logs.remove(app);
+        tracing::error!(app = place.app.as_str(), %error, "a log could not be read back");
+        self.logs.remove(place);
         self.count();
         false
     }
@@ -82,7 +86,7 @@ impl Shelf {
         }
         let is_closable = |open: &Open| !open.log.is_dirty() && !open.log.is_followed();
         let closable = self.logs.iter().filter(|(_, open)| is_closable(open));
-        let oldest = closable.min_by_key(|(_, open)| open.used).map(|(app, _)| app.clone());
+        let oldest = closable.min_by_key(|(_, open)| open.used).map(|(place, _)| place.clone());
         if let Some(oldest) = oldest {
             self.logs.remove(&oldest);
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use futures_util::future::join_all;
 use proto::logger::{Line, ReadRequest};
 
-use crate::harness::{Client, Home, line, next, take, texts};
+use crate::harness::{Client, Home, line, message, next, take, texts};
 
 #[tokio::test]
 async fn history_and_what_is_added_join_without_gap_or_repetition() {
@@ -114,6 +114,7 @@ async fn only_wanted_lines_are_followed_and_forgetting_ends_it() {
         follow: true,
         since_ms: 500,
         lines: 5,
+        ..ReadRequest::default()
     };
     let mut stream = controller.open(request).await.unwrap();
     let early = Line { at_ms: 499, ..line("shop", "web.2", "early") };
@@ -140,4 +141,24 @@ async fn a_stop_ends_those_who_follow() {
     let stopped = tokio::task::spawn_blocking(move || logger.stop());
     assert_eq!(next(&mut stream).await, None);
     assert_eq!(stopped.await.unwrap(), Some(0));
+}
+
+#[tokio::test]
+async fn who_follows_is_told_once_where_history_ends() {
+    let home = Home::new();
+    let logger = home.start();
+    let mut agent = logger.client(&home, "agent");
+    let mut controller = logger.client(&home, "controller");
+    agent.append("run", 1, vec![line("shop", "web.1", "old")]).await.unwrap();
+    let mut stream = controller.follow("shop", 10).await;
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        let batch = message(&mut stream).await.unwrap();
+        told.extend(texts(&batch.lines));
+        if batch.caught_up {
+            told.push("caught up".to_owned());
+            agent.append("run", 2, vec![line("shop", "web.1", "new")]).await.unwrap();
+        }
+    }
+    assert_eq!(told, ["old", "caught up", "new"]);
 }

@@ -2,14 +2,17 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
+use model::node::{Addresses, Member};
 use proto::logger::{
-    AppendRequest, ForgetRequest, Line, LineBatch, ReadRequest, logger_client::LoggerClient,
+    AppendRequest, ForgetRequest, Line, LineBatch, OriginsRequest, ReadRequest, ShipRequest,
+    logger_client::LoggerClient,
 };
 use service::{Authority, Identity, Subject};
 use tempfile::TempDir;
@@ -22,21 +25,57 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A data folder with a cluster's authority; the program can be started in it more than once.
 pub struct Home {
     folder: TempDir,
-    authority: Authority,
+    node: String,
+    authority: Arc<Authority>,
+    /// Where it listens; any port where it is 0.
+    listen: SocketAddr,
 }
 
 impl Home {
     pub fn new() -> Home {
         service::install_crypto();
         let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::create(&folder.path().join("ca")).unwrap();
-        let home = Home { folder, authority };
+        let authority = Arc::new(Authority::create(&folder.path().join("ca")).unwrap());
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let home = Home { folder, node: "n1".to_owned(), authority, listen };
         home.identity("logger");
         home
     }
 
+    /// The nodes n1, n2 and so on of one cluster, each of which knows all.
+    pub fn cluster<const N: usize>() -> [Home; N] {
+        let authority = Home::new().authority;
+        let homes = std::array::from_fn(|index| {
+            let folder = tempfile::tempdir().unwrap();
+            // Free now; the members of a cluster are known before they start.
+            let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let node = format!("n{}", index + 1);
+            let home = Home { folder, node, authority: authority.clone(), listen };
+            home.identity("logger");
+            home
+        });
+        for home in &homes {
+            home.know(&homes);
+        }
+        homes
+    }
+
+    /// Tells it who is in the cluster, as the controller would. It is read at its start.
+    fn know(&self, members: &[Home]) {
+        let nodes = members.iter().map(|home| Member {
+            name: home.node.parse().unwrap(),
+            addresses: Addresses { logger: home.listen.to_string(), ..Addresses::default() },
+        });
+        let (incarnation, nodes) = ("test".to_owned(), nodes.collect());
+        let members = link::Members { incarnation, revision: 1, nodes };
+        let folder = self.folder.path().join("logger");
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("members.json");
+        service::durable::write_json(&path, 1, &members, service::durable::PRIVATE).unwrap();
+    }
+
     pub fn identity(&self, role: &str) -> Identity {
-        let subject = Subject { role, node: "n1", dns: Vec::new(), ips: Vec::new() };
+        let subject = Subject { role, node: &self.node, dns: Vec::new(), ips: Vec::new() };
         let folder = self.folder.path().join("identity").join(role);
         let issued = self.authority.issue(&subject, 1).unwrap();
         issued.write(&folder, self.authority.ca_pem()).unwrap();
@@ -59,6 +98,9 @@ impl Home {
         for key in ["LISTEN", "ADMIN_LISTEN"] {
             command.env(format!("TRIREME_LOGGER_{key}"), "127.0.0.1:0");
         }
+        command.env("TRIREME_LOGGER_LISTEN", self.listen.to_string());
+        // Nobody listens there: the members are those of the file.
+        command.env("TRIREME_CLUSTER_GATEWAY", "127.0.0.1:9");
         command.env("TRIREME_LOGGER_MIN_FREE", "0");
         for (key, value) in settings {
             command.env(format!("TRIREME_LOGGER_{key}"), value);
@@ -115,6 +157,7 @@ pub fn line(app: &str, process: &str, text: impl Into<Vec<u8>>) -> Line {
         at_ms: 1_000,
         stream,
         text: text.into(),
+        id: 0,
     }
 }
 
@@ -154,6 +197,28 @@ impl Client {
         all
     }
 
+    /// What it keeps of another node's lines.
+    pub async fn read_of(&mut self, origin: &str, app: &str) -> Vec<Line> {
+        let (app, origin) = (app.to_owned(), origin.to_owned());
+        let request = ReadRequest { app, origin, ..ReadRequest::default() };
+        let mut stream = self.open(request).await.unwrap();
+        let mut all = Vec::new();
+        while let Some(batch) = next(&mut stream).await {
+            all.extend(batch.lines);
+        }
+        all
+    }
+
+    pub async fn ship(&mut self, request: ShipRequest) -> Result<(), Status> {
+        timeout(PATIENCE, self.0.ship(request)).await.unwrap().map(|_| ())
+    }
+
+    /// Of which other nodes it keeps lines.
+    pub async fn origins(&mut self, app: &str) -> Vec<String> {
+        let request = OriginsRequest { app: app.to_owned() };
+        timeout(PATIENCE, self.0.origins(request)).await.unwrap().unwrap().into_inner().nodes
+    }
+
     /// The newest lines and then what is added.
     pub async fn follow(&mut self, app: &str, lines: u32) -> Streaming<LineBatch> {
         let request =
@@ -167,8 +232,18 @@ impl Client {
     }
 }
 
-/// The next message; none at the end.
+/// The next message that is more than the word that history has been told; none at the end.
 pub async fn next(stream: &mut Streaming<LineBatch>) -> Option<LineBatch> {
+    loop {
+        let message = message(stream).await;
+        if !message.as_ref().is_some_and(|batch| batch.caught_up) {
+            return message;
+        }
+    }
+}
+
+/// The next message.
+pub async fn message(stream: &mut Streaming<LineBatch>) -> Option<LineBatch> {
     timeout(PATIENCE, stream.message()).await.expect("nothing came").unwrap()
 }
 

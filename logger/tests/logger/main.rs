@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod cluster;
 mod follow;
 mod limits;
 mod store;

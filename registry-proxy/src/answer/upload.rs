@@ -36,7 +36,7 @@ impl Answers {
             return Ok(created(&repository, &mount));
         }
         let into = repository.clone();
-        let id = self.blocking(move |registry| registry.uploads.start(into)).await?;
+        let id = self.registry.blocking(move |registry| registry.uploads.start(into)).await?;
         let Some(digest) = digest else {
             let held = self.hold(&repository, &id).await?;
             return Ok(progress(StatusCode::ACCEPTED, &repository, &id, &held));
@@ -98,12 +98,13 @@ impl Answers {
 
     /// Forgets it.
     pub(super) async fn cancel(&self, repository: Repository, id: UploadId) -> Result<Answer> {
-        self.blocking(move |registry| {
-            registry.uploads.find(&repository, &id)?;
-            registry.uploads.forget(&id);
-            Ok(())
-        })
-        .await?;
+        self.registry
+            .blocking(move |registry| {
+                registry.uploads.find(&repository, &id)?;
+                registry.uploads.forget(&id);
+                Ok(())
+            })
+            .await?;
         Ok(status(StatusCode::NO_CONTENT))
     }
 
@@ -120,12 +121,12 @@ impl Answers {
 
     /// Makes an upload's content a blob. The slow part needs no gate, so that others do not wait for this disk.
     async fn adopt(&self, mut held: Held, digest: Digest) -> Result<()> {
-        let sealed = self.blocking(move |_| {
+        let sealed = self.registry.blocking(move |_| {
             let partial = held.take().ok_or_else(Refusal::upload_unknown)?;
             partial.seal(digest)
         });
         let sealed = sealed.await?;
-        self.with_gate(move |registry| sealed.store(&registry.blobs)).await
+        self.registry.with_gate(move |registry| sealed.store(&registry.blobs)).await
     }
 
     async fn hold(&self, repository: &Repository, id: &UploadId) -> Result<Held> {

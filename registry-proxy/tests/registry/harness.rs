@@ -2,9 +2,10 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,21 +25,60 @@ pub const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 /// A data folder with a cluster's authority; the program can be started in it more than once.
 pub struct Home {
     pub folder: TempDir,
-    authority: Authority,
+    node: String,
+    authority: Arc<Authority>,
+    /// Of its side for other nodes; any where it has none.
+    control: SocketAddr,
 }
 
 impl Home {
     pub fn new() -> Home {
         service::install_crypto();
         let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::create(&folder.path().join("ca")).unwrap();
-        let home = Home { folder, authority };
+        let authority = Arc::new(Authority::create(&folder.path().join("ca")).unwrap());
+        let control = SocketAddr::from(([127, 0, 0, 1], 0));
+        let home = Home { folder, node: "n1".to_owned(), authority, control };
         home.issue("registry-proxy");
         home
     }
 
+    /// The nodes n1, n2 and so on of one cluster, each of which knows all.
+    pub fn cluster<const N: usize>() -> [Home; N] {
+        let first = Home::new();
+        let authority = first.authority.clone();
+        let homes = std::array::from_fn(|index| {
+            let folder = tempfile::tempdir().unwrap();
+            // Free now; the members of a cluster are known before they start.
+            let control = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let node = format!("n{}", index + 1);
+            let home = Home { folder, node, authority: authority.clone(), control };
+            home.issue("registry-proxy");
+            home
+        });
+        let all: Vec<&Home> = homes.iter().collect();
+        for home in &homes {
+            home.know(1, &all);
+        }
+        homes
+    }
+
+    /// Tells it who is in the cluster, as the controller would. It is read at its start.
+    pub fn know(&self, revision: u64, members: &[&Home]) {
+        let nodes: Vec<Value> = members
+            .iter()
+            .map(|home| {
+                let addresses = json!({ "agent": "", "logger": "", "gateway": null, "registry": home.control.to_string() });
+                json!({ "name": home.node, "addresses": addresses })
+            })
+            .collect();
+        let document = json!({ "incarnation": "test", "revision": revision, "nodes": nodes });
+        std::fs::create_dir_all(self.data()).unwrap();
+        let path = self.data().join("members.json");
+        service::durable::write_json(&path, 1, &document, service::durable::PRIVATE).unwrap();
+    }
+
     fn issue(&self, role: &str) -> PathBuf {
-        let subject = Subject { role, node: "n1", dns: Vec::new(), ips: Vec::new() };
+        let subject = Subject { role, node: &self.node, dns: Vec::new(), ips: Vec::new() };
         let folder = self.folder.path().join("identity").join(role);
         let issued = self.authority.issue(&subject, 1).unwrap();
         issued.write(&folder, self.authority.ca_pem()).unwrap();
@@ -69,7 +109,7 @@ impl Home {
             SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()))
         };
         let (oci, control) =
-            (address("\"what\":\"registry\""), address("\"what\":\"retention service\""));
+            (address("\"what\":\"registry\""), address("\"what\":\"control side\""));
         // The pipe is kept empty, so that the program never waits for it.
         std::thread::spawn(move || lines.for_each(drop));
         Registry { child, oci, control }
@@ -82,6 +122,9 @@ impl Home {
         for key in ["LISTEN", "CONTROL_LISTEN", "ADMIN_LISTEN"] {
             command.env(format!("TRIREME_REGISTRY_PROXY_{key}"), "127.0.0.1:0");
         }
+        command.env("TRIREME_REGISTRY_PROXY_CONTROL_LISTEN", self.control.to_string());
+        // Nobody listens there: the members are those of the file.
+        command.env("TRIREME_CLUSTER_GATEWAY", "127.0.0.1:9");
         command.env("TRIREME_REGISTRY_PROXY_MIN_FREE", "0");
         for (key, value) in settings {
             command.env(format!("TRIREME_REGISTRY_PROXY_{key}"), value);

@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod cluster;
 mod crash;
 mod docker;
 mod pull;

@@ -12,7 +12,7 @@ use proto::{
     gateway::{
         AuthorizeAnswer, AuthorizeRequest, BeginBuildAnswer, BeginBuildRequest, BuildRef,
         BuildTicket, DeployEvent, DeployLive, Empty, FinishBuildRequest, IdentifyAnswer,
-        IdentifyRequest,
+        IdentifyRequest, KeepHistoryRequest,
         begin_build_answer::Answer,
         deploy_event::Event,
         gateway_server::{self, GatewayServer},
@@ -55,6 +55,7 @@ pub struct App {
     pub created_ms: u64,
     pub lock: Option<String>,
     pub current: Option<(u32, String)>,
+    pub history: String,
 }
 
 impl Gateway {
@@ -140,10 +141,13 @@ impl gateway_server::Gateway for Service {
     ) -> Result<Response<AuthorizeAnswer>, Status> {
         let (state, request) = (self.0.state(), request.into_inner());
         let answer = match Service::refusal(&state, &request.user, &request.app) {
-            Some(problem) => AuthorizeAnswer { problem_json: problem.to_json(), app_created_ms: 0 },
+            Some(problem) => {
+                AuthorizeAnswer { problem_json: problem.to_json(), ..AuthorizeAnswer::default() }
+            }
             None => AuthorizeAnswer {
                 problem_json: String::new(),
                 app_created_ms: state.apps[&request.app].created_ms,
+                history: state.apps[&request.app].history.clone(),
             },
         };
         Ok(Response::new(answer))
@@ -197,6 +201,20 @@ impl gateway_server::Gateway for Service {
         Ok(Response::new(Empty {}))
     }
 
+    async fn keep_history(
+        &self,
+        request: Request<KeepHistoryRequest>,
+    ) -> Result<Response<Empty>, Status> {
+        let (mut state, request) = (self.0.state(), request.into_inner());
+        let app = state.apps.get_mut(&request.app).filter(|app| {
+            (app.history.as_str(), app.created_ms)
+                == (request.before.as_str(), request.app_created_ms)
+        });
+        let app = app.ok_or_else(|| Status::failed_precondition("kept elsewhere"))?;
+        app.history = request.history;
+        Ok(Response::new(Empty {}))
+    }
+
     async fn finish_build(
         &self,
         request: Request<FinishBuildRequest>,
@@ -244,6 +262,20 @@ impl logger_server::Logger for Service {
 
     async fn read(&self, _: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         Err(Status::unimplemented("not for builders"))
+    }
+
+    async fn ship(
+        &self,
+        _: Request<proto::logger::ShipRequest>,
+    ) -> Result<Response<AppendAnswer>, Status> {
+        Err(Status::unimplemented("for loggers"))
+    }
+
+    async fn origins(
+        &self,
+        _: Request<proto::logger::OriginsRequest>,
+    ) -> Result<Response<proto::logger::OriginsAnswer>, Status> {
+        Err(Status::unimplemented("for the controller"))
     }
 
     async fn forget(&self, _: Request<ForgetRequest>) -> Result<Response<ForgetAnswer>, Status> {

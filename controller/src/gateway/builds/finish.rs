@@ -96,7 +96,10 @@ async fn made(
             }
         }
         if let Ok(app) = request.app.parse() {
-            builds.locks.release(&app, &request.build_id);
+            // If it fails the lock lapses by itself.
+            if let Err(error) = builds.locks.release(&app, &request.build_id).await {
+                tracing::warn!(%app, %error, "a build lock was not given up; it lapses");
+            }
         }
         return match attempt {
             Ok(Made::Now(app, release, has_web)) => {
@@ -128,7 +131,7 @@ async fn make(builds: &Builds, request: &FinishBuildRequest) -> Result<Made, Fai
     loop {
         let (read, by) = builds.enter(&request.user, &request.app).await?;
         let app = &read.value;
-        if !builds.locks.take(&app.name, &request.build_id, context.clock.monotonic()) {
+        if !builds.lock(&app.name, &request.build_id).await? {
             return Err(busy(app, "another push is being built").into());
         }
         let current = current_release(context, app).await?;
