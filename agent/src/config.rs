@@ -1,6 +1,9 @@
 //! The agent's settings, each with its default.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use model::{name::NodeName, node::Addresses};
 use service::{Settings, Size};
@@ -10,8 +13,8 @@ use service::{Settings, Size};
 pub struct Config {
     /// This node's name.
     pub node: NodeName,
-    /// Where the controller's gateway listens.
-    pub gateway: String,
+    /// Where controllers' gateways listen.
+    pub gateways: Vec<String>,
     /// Where the node's logger listens.
     pub logger: String,
     /// Where other nodes reach this node's parts.
@@ -30,6 +33,8 @@ pub struct Config {
     pub docker_socket: PathBuf,
     /// The network units are put in.
     pub network: String,
+    /// This node's address at which others reach its units; none where there are no others.
+    pub publish: Option<IpAddr>,
     /// Memory kept from units; none: 10 %, at least 512 MiB.
     pub reserve_memory: Option<Size>,
 }
@@ -42,7 +47,7 @@ impl Config {
             settings.get("cluster.data_dir", "/var/lib/trireme", "Folder of all programs' files.");
         Config {
             node,
-            gateway: settings.get("cluster.gateway", "127.0.0.1:7400", "Address of the controller's gateway."),
+            gateways: link::gateways(settings),
             logger: settings.get("cluster.logger", "127.0.0.1:7402", "Address of this node's logger."),
             addresses: Addresses {
                 agent: settings.get("cluster.agent", "127.0.0.1:7401", "Address at which the controllers reach this node's agent."),
@@ -57,6 +62,7 @@ impl Config {
             identity: data.join("identity").join("agent"),
             docker_socket: settings.get("docker_socket", "/var/run/docker.sock", "Socket of the Docker Engine."),
             network: settings.get("network", "trireme", "Docker network that units are put in; made when missing."),
+            publish: settings.optional("publish", "IP address of this node at which routers of other nodes reach its units; none on a single machine. Give one that only the cluster's nodes reach."),
             reserve_memory: settings.optional("reserve_memory", "Memory kept from units, for the system and the platform; without it 10 % of the machine's, at least 512M."),
         }
     }

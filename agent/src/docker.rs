@@ -9,6 +9,7 @@ pub mod spec;
 
 use std::{
     collections::{BTreeSet, HashMap},
+    net::SocketAddr,
     path::PathBuf,
     pin::Pin,
     time::Duration,
@@ -35,7 +36,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     orders::Order,
-    runtime::{Container, Ending, Image, Runtime, RuntimeError, State, Target},
+    runtime::{Container, Ending, Image, Reach, Runtime, RuntimeError, State, Target},
 };
 use spec::Place;
 
@@ -214,14 +215,19 @@ impl Runtime for Docker {
         Ok(())
     }
 
-    async fn start(&self, container: &str) -> Result<String, RuntimeError> {
+    async fn start(&self, container: &str) -> Result<Reach, RuntimeError> {
         let client = self.client().await?;
         unless_done(self.answered(client.start_container(container, None).await).await)?;
         let found = self.answered(client.inspect_container(container, None).await).await?;
-        let networks = found.network_settings.and_then(|settings| settings.networks);
-        let endpoint = networks.and_then(|mut networks| networks.remove(&self.place.network));
+        let settings = found.network_settings.unwrap_or_default();
+        let endpoint =
+            settings.networks.and_then(|mut networks| networks.remove(&self.place.network));
+        let bindings = settings.ports.unwrap_or_default().into_values().flatten().flatten();
+        let published = bindings.into_iter().find_map(|binding| {
+            socket_address(&binding.host_ip?, binding.host_port?.parse().ok()?)
+        });
         // One that ended at once has no address any more; the next look tells so.
-        Ok(endpoint.and_then(|endpoint| endpoint.ip_address).unwrap_or_default())
+        Ok(Reach { ip: endpoint.and_then(|endpoint| endpoint.ip_address), published })
     }
 
     async fn stop(&self, container: &str, grace: Duration) -> Result<(), RuntimeError> {
@@ -347,6 +353,11 @@ fn container(summary: ContainerSummary, network: &str) -> Option<Container> {
     };
     let networks = summary.network_settings.and_then(|settings| settings.networks);
     let endpoint = networks.and_then(|mut networks| networks.remove(network));
+    let mut ports = summary.ports.unwrap_or_default().into_iter();
+    let reach = Reach {
+        ip: endpoint.and_then(|endpoint| endpoint.ip_address).filter(|ip| !ip.is_empty()),
+        published: ports.find_map(|port| socket_address(&port.ip?, port.public_port?)),
+    };
     Some(Container {
         id: summary.id?,
         unit: label(spec::UNIT).parse().ok()?,
@@ -356,11 +367,16 @@ fn container(summary: ContainerSummary, network: &str) -> Option<Container> {
         spec: label(spec::SPEC),
         memory_bytes: label(spec::MEMORY).parse().unwrap_or_default(),
         state,
-        ip: endpoint.and_then(|endpoint| endpoint.ip_address).filter(|ip| !ip.is_empty()),
+        is_exclusive: labels.contains_key(spec::EXCLUSIVE),
+        reach,
         created: Time(
             u64::try_from(summary.created.unwrap_or_default()).unwrap_or_default() * 1_000,
         ),
     })
+}
+
+fn socket_address(ip: &str, port: u16) -> Option<String> {
+    Some(SocketAddr::new(ip.parse().ok()?, port).to_string())
 }
 
 fn unavailable(error: Error) -> RuntimeError {

@@ -19,6 +19,7 @@ use service::{Clock, Stop, Tasks};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
+    fence::Fence,
     logs::Lines,
     memory::Memory,
     orders::Orders,
@@ -51,6 +52,8 @@ pub struct Parts {
     pub room: Room,
     /// Time.
     pub clock: Clock,
+    /// Whether exclusive units may run.
+    pub fence: Fence,
     /// Wakes the engine, for others.
     pub kick: Arc<Notify>,
 }
@@ -252,7 +255,9 @@ impl Engine {
         self.forget(&given.orders, &containers);
         self.has_looked = true;
         let now = self.now();
-        plan.wake_at.map_or(PERIOD, |at| Duration::from_millis(at.since_ms(now)).min(PERIOD))
+        let until = plan.wake_at.map_or(PERIOD, |at| Duration::from_millis(at.since_ms(now)));
+        // The fall of the fence is looked at when it happens.
+        until.min(PERIOD).min(self.parts.fence.left().unwrap_or(PERIOD))
     }
 
     fn plan(&self, given: &Given, containers: &[Container]) -> Plan {
@@ -269,6 +274,7 @@ impl Engine {
             is_drained: &is_drained,
             capacity_bytes: self.parts.room.capacity_bytes(),
             sessions_bytes: self.parts.room.sessions_bytes(),
+            is_fence_up: self.parts.fence.is_up(),
             now,
         };
         self.parts.room.set_units(plan::used_bytes(&view));
@@ -279,11 +285,13 @@ impl Engine {
         let now = self.now();
         for (id, order) in &orders.units {
             let memory = self.memory.entry(id.clone()).or_insert_with(|| Memory::new(now));
-            if !order.shall_stop() {
-                continue;
-            }
-            if memory.phase != Phase::Gone {
+            if order.shall_stop() && memory.phase != Phase::Gone {
                 memory.enter(Phase::Stopping, now);
+            }
+            let may_start =
+                !order.shall_stop() && (!order.unit.exclusive || self.parts.fence.is_up());
+            if may_start {
+                continue;
             }
             if let Some(starting) = self.starting.get(id) {
                 starting.set();

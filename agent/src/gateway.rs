@@ -1,4 +1,4 @@
-//! Where orders come from: the controller's stream, for ever reconnected.
+//! Where orders come from: a stream of every controller, of which only the leading one sends any.
 
 use std::{
     path::PathBuf,
@@ -6,37 +6,42 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use link::{Gateways, Listener, Refused};
 use proto::gateway::{AssignmentSet, AssignmentsRequest, gateway_client::GatewayClient};
-use service::Stop;
-use tonic::transport::Channel;
+use service::{Clock, Stop};
+use tonic::{Status, Streaming, transport::Channel};
 
 use crate::{
     engine::Handle,
+    fence::Fence,
     orders::{Orders, OrdersError},
 };
 
-const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-const MAX_BACKOFF: Duration = Duration::from_secs(3);
 /// The largest set: a thousand units with large environments.
 const MAX_SET_BYTES: usize = 128 * 1024 * 1024;
 
-/// Takes orders from the gateway, keeps them, and gives them to the engine.
+/// Takes orders from the gateways, keeps them, and gives them to the engine.
 #[derive(Clone)]
 pub struct Link {
     /// This node.
     pub node: String,
-    /// The gateway.
-    pub channel: Channel,
+    /// The gateways.
+    pub gateways: Gateways,
     /// Where orders are kept.
     pub folder: PathBuf,
     /// Where orders go.
     pub engine: Handle,
+    /// Told of orders.
+    pub fence: Fence,
+    /// Time.
+    pub clock: Clock,
     /// How the link is.
     pub health: LinkHealth,
+    /// One set at a time: what is checked against, what is on disk and what is given stay one.
+    pub turn: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// Whether orders come; shown by the admin endpoint.
+/// Whether orders are obeyed; shown by the admin endpoint.
 #[derive(Debug, Clone)]
 pub struct LinkHealth(Arc<Mutex<Result<(), String>>>);
 
@@ -47,7 +52,7 @@ impl Default for LinkHealth {
 }
 
 impl LinkHealth {
-    /// Whether a stream is open and its orders are obeyed.
+    /// Whether the orders that came last are obeyed.
     pub fn check(&self) -> Result<(), String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -62,73 +67,80 @@ impl LinkHealth {
 }
 
 impl Link {
-    /// Follows the gateway's orders until `stop`, through any number of lost connections.
+    /// Follows the gateways' orders until `stop`. All streams are opened anew when the fence wants fresh orders.
     pub async fn follow(self, stop: Stop) {
-        let mut backoff = FIRST_BACKOFF;
         loop {
-            let mut was_obeyed = false;
-            let ended = tokio::select! {
-                () = stop.wait() => return,
-                ended = self.follow_once(&mut was_obeyed) => ended,
-            };
-            let error = match ended {
-                Ok(()) => "the gateway closed the stream".to_owned(),
-                Err(error) => format!("{error:#}"),
-            };
-            if self.health.set(Err(error.clone())) {
-                tracing::warn!(error, "no orders come; units run on by the last ones");
-            }
-            if was_obeyed {
-                backoff = FIRST_BACKOFF;
-            }
+            let hearing = Hearing { link: &self, since: self.clock.monotonic() };
             tokio::select! {
-                () = stop.wait() => return,
-                () = tokio::time::sleep(backoff) => {}
+                () = self.gateways.listen(stop.clone(), &hearing) => return,
+                () = self.fence.asks_for_orders(hearing.since) => {}
             }
-            backoff = (backoff * 2).min(MAX_BACKOFF);
         }
     }
 
-    async fn follow_once(&self, was_obeyed: &mut bool) -> anyhow::Result<()> {
-        let mut client =
-            GatewayClient::new(self.channel.clone()).max_decoding_message_size(MAX_SET_BYTES);
-        let request = AssignmentsRequest { node: self.node.clone() };
-        let mut sets = client.assignments(request).await.context("ask for orders")?.into_inner();
-        let mut on_stream = None;
-        while let Some(set) = sets.message().await.context("read the next orders")? {
-            match self.obey(set, on_stream).await {
-                Ok(version) => {
-                    on_stream = Some(version);
-                    *was_obeyed = true;
-                    if self.health.set(Ok(())) {
-                        tracing::info!(version, "orders come from the controller");
-                    }
-                }
-                Err(stale @ OrdersError::Stale { .. }) => {
-                    tracing::warn!(error = %stale, "orders left out");
-                }
-                Err(error) => return Err(anyhow::Error::from(error).context("obey orders")),
-            }
+    /// Keeps orders, then has them carried out.
+    async fn obey(&self, set: AssignmentSet, since: Duration) -> Result<(), OrdersError> {
+        let orders = Orders::parse(set)?;
+        let mut turn = self.turn.clone().lock_owned().await;
+        let known = self.engine.given().orders;
+        orders.check(&known)?;
+        // A new version of the same orders needs no new file.
+        if known.units != orders.units || known.lead() != orders.lead() {
+            let (folder, kept) = (self.folder.clone(), orders.clone());
+            let keeping = tokio::task::spawn_blocking(move || (kept.keep(&folder), turn)).await;
+            let (kept, same_turn) = keeping.expect("keeping orders does not panic");
+            turn = same_turn;
+            kept?;
         }
+        tracing::debug!(
+            epoch = orders.epoch,
+            version = orders.version,
+            units = orders.units.len(),
+            "orders"
+        );
+        self.engine.give(orders, true);
+        self.fence.ordered(since);
+        drop(turn);
         Ok(())
     }
+}
 
-    /// Keeps orders, then has them carried out. Returns their version.
-    async fn obey(&self, set: AssignmentSet, on_stream: Option<u64>) -> Result<u64, OrdersError> {
-        let orders = Orders::parse(set)?;
-        let known = self.engine.given().orders;
-        let is_first = known.incarnation.is_empty();
-        orders.check((!is_first).then_some(&*known), on_stream)?;
-        // A new version of the same orders needs no new file.
-        if is_first || known.units != orders.units {
-            let (folder, kept) = (self.folder.clone(), orders.clone());
-            tokio::task::spawn_blocking(move || kept.keep(&folder))
-                .await
-                .expect("keeping orders does not panic")?;
+/// The streams opened since some time.
+struct Hearing<'a> {
+    link: &'a Link,
+    since: Duration,
+}
+
+impl Listener for Hearing<'_> {
+    type Item = AssignmentSet;
+
+    async fn open(&self, channel: Channel) -> Result<Streaming<AssignmentSet>, Status> {
+        let mut client = GatewayClient::new(channel).max_decoding_message_size(MAX_SET_BYTES);
+        let request = AssignmentsRequest { node: self.link.node.clone() };
+        Ok(client.assignments(request).await?.into_inner())
+    }
+
+    async fn hear(&self, set: AssignmentSet) -> Result<(), Refused> {
+        let (epoch, version) = (set.epoch, set.version);
+        match self.link.obey(set, self.since).await {
+            Ok(()) => {
+                if self.link.health.set(Ok(())) {
+                    tracing::info!(epoch, version, "orders come from a controller");
+                }
+                Ok(())
+            }
+            // One that does not know yet that it leads no more.
+            Err(stale @ OrdersError::Stale { .. }) => {
+                tracing::warn!(error = %stale, "orders left out");
+                Ok(())
+            }
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error).context("obey orders"));
+                if self.link.health.set(Err(error.clone())) {
+                    tracing::error!(error, "units run on by the last orders");
+                }
+                Err(Refused)
+            }
         }
-        let version = orders.version;
-        tracing::debug!(version, units = orders.units.len(), "orders");
-        self.engine.give(orders, true);
-        Ok(version)
     }
 }

@@ -1,13 +1,14 @@
 //! The agent: runs this node's units through the Docker Engine, as the controller orders, and tells how they are.
 //!
-//! In come assignment sets from the gateway and one-off commands from the controller; out go containers, node reports,
-//! and the containers' output to the logger. It decides nothing about what runs where, never stops anything because the
-//! controller is silent, and after a restart obeys the last orders it kept. Read `plan.rs` first (what to do next), then
+//! In come assignment sets from the leading controller and one-off commands; out go containers, reports to every controller,
+//! and the containers' output to the logger. It decides nothing about what runs where, stops nothing but exclusive units (see
+//! `fence.rs`) because controllers are silent, and after a restart obeys the last orders it kept. Read `plan.rs` first (what to do next), then
 //! `memory.rs` (a unit's life), `engine.rs` (the task that runs both) and `docker.rs`.
 
 mod config;
 pub mod docker;
 pub mod engine;
+pub mod fence;
 pub mod gateway;
 pub mod health;
 pub mod images;
@@ -20,6 +21,7 @@ pub mod report;
 pub mod room;
 pub mod runtime;
 pub mod session;
+pub mod sights;
 
 pub use config::Config;
 
@@ -30,13 +32,18 @@ use std::{
 };
 
 use anyhow::Context;
+use link::Gateways;
 use proto::agent::agent_server::AgentServer;
 use service::{Admin, Clock, Identity, Stop, Tasks, durable};
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+};
 use tonic::transport::{Server, server::TcpIncoming};
 
 use docker::{Docker, spec::Place};
 use engine::{Engine, Handle};
+use fence::Fence;
 use gateway::{Link, LinkHealth};
 use images::Collector;
 use logs::Shipper;
@@ -93,9 +100,16 @@ impl Agent {
             node: config.node.to_string(),
             network: config.network.clone(),
             cpu_millis: machine::cpu_millis(),
+            publish: config.publish,
         };
         let docker = Arc::new(Docker::new(config.docker_socket.clone(), place));
-        let gateway = service::channel(&identity, &config.gateway, "controller")?;
+        let linked = link::Config {
+            identity: identity.clone(),
+            gateways: config.gateways.clone(),
+            folder: config.folder.clone(),
+        };
+        let gateways = Gateways::start(linked, &tasks)?;
+        let fence = Fence::new(clock.clone(), kick.clone());
         let lines = Shipper::new(
             logs::Parts {
                 node: config.node.to_string(),
@@ -112,18 +126,22 @@ impl Agent {
             lines: Arc::new(lines.clone()),
             room: room.clone(),
             clock: clock.clone(),
+            fence: fence.clone(),
             kick,
         };
         let (engine, handle) = Engine::new(parts, tasks.clone());
         obey_kept_orders(&config, &handle)?;
         let link = Link {
             node: config.node.to_string(),
-            channel: gateway.clone(),
+            gateways: gateways.clone(),
             folder: config.folder.clone(),
             engine: handle.clone(),
+            fence: fence.clone(),
+            clock: clock.clone(),
             health: LinkHealth::default(),
+            turn: Arc::default(),
         };
-        let disk_free = Arc::new(AtomicU64::new(0));
+        let (disk_free, seen) = (Arc::new(AtomicU64::new(0)), watch::Sender::default());
         let reporter = Reporter {
             machine: Machine {
                 name: config.node.clone(),
@@ -131,19 +149,24 @@ impl Agent {
                 memory_bytes: room.capacity_bytes(),
                 cpu_millis: machine::cpu_millis(),
             },
-            channel: gateway,
+            gateways: gateways.clone(),
             told: handle.told(),
             room: room.clone(),
             disk_free: disk_free.clone(),
+            sights: seen.subscribe(),
+            fence,
+            clock: clock.clone(),
         };
         let sessions = Sessions { docker: docker.clone(), lines, room, tasks: tasks.clone() };
         let images = Collector::new(docker.clone(), handle.clone(), clock, &config.registry);
-        check_health(&admin, &handle, &link.health);
+        check_health(&admin, &handle, &link.health, &gateways);
 
         tasks.spawn("admin", admin.serve(self.admin, stop.clone()));
         tasks.spawn("engine", engine.run(stop.clone()));
         tasks.spawn("orders", link.follow(stop.clone()));
         tasks.spawn("report", reporter.run(stop.clone()));
+        let members = gateways.members();
+        tasks.spawn("sights", sights::look(config.node.clone(), members, seen, stop.clone()));
         tasks.spawn("disk", report::watch_disk(docker, config.folder, disk_free, stop.clone()));
         tasks.spawn("images", images.run(stop.clone()));
         tasks.spawn("leftovers", sessions.clone().clear_leftovers(stop.clone()));
@@ -166,7 +189,7 @@ fn obey_kept_orders(config: &Config, handle: &Handle) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check_health(admin: &Admin, handle: &Handle, link: &LinkHealth) {
+fn check_health(admin: &Admin, handle: &Handle, link: &LinkHealth, gateways: &Gateways) {
     let told = handle.told();
     admin.check("docker", move || {
         let told = told.borrow();
@@ -176,8 +199,8 @@ fn check_health(admin: &Admin, handle: &Handle, link: &LinkHealth) {
             None => Err("no look at the containers has ended yet".to_owned()),
         }
     });
-    let link = link.clone();
-    admin.check("gateway", move || link.check());
+    let (link, gateways) = (link.clone(), gateways.clone());
+    admin.check("gateway", move || gateways.check().and_then(|()| link.check()));
 }
 
 async fn serve(

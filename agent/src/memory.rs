@@ -7,6 +7,8 @@
 //!   any ──told to stop──► Stopping ──nothing left──► Gone        run once: ended ──► Finished
 //! ```
 
+use std::collections::BTreeSet;
+
 use model::{
     time::Time,
     unit::{Phase, Trouble, UnitKind, UnitStatus},
@@ -34,6 +36,8 @@ pub struct Memory {
     pub container: Option<String>,
     /// `host:port` where it serves.
     pub address: Option<String>,
+    /// `host:port` where other nodes reach it.
+    pub published: Option<String>,
     /// The newest attempt whose end was recorded.
     pub ended_attempt: u32,
     /// Starts after the first.
@@ -48,6 +52,8 @@ pub struct Memory {
     pub stopped_at: Option<Time>,
     /// Its check failed: it must be stopped and started again. The reason.
     pub unhealthy: Option<String>,
+    /// Containers that are being ended because the fence fell.
+    pub fencing: BTreeSet<String>,
     /// Steps being carried out; until they end no others are begun.
     pub pending: u32,
 }
@@ -60,6 +66,7 @@ impl Memory {
             since: now,
             container: None,
             address: None,
+            published: None,
             ended_attempt: 0,
             restarts: 0,
             failures: 0,
@@ -67,6 +74,7 @@ impl Memory {
             trouble: None,
             stopped_at: None,
             unhealthy: None,
+            fencing: BTreeSet::new(),
             pending: 0,
         }
     }
@@ -79,9 +87,9 @@ impl Memory {
     /// What the controller is told.
     pub fn status(&self) -> UnitStatus {
         UnitStatus {
-            published: None,
             phase: self.phase,
             address: self.address.clone(),
+            published: self.published.clone(),
             restarts: self.restarts,
             since: self.since,
             trouble: self.trouble.clone(),
@@ -98,7 +106,8 @@ impl Memory {
     /// A container runs: one that was just started, or one found running.
     pub fn runs(&mut self, container: &Container, port: u16, now: Time) {
         let is_known = self.container.as_ref() == Some(&container.id);
-        self.address = container.ip.as_ref().map(|ip| format!("{ip}:{port}"));
+        self.address = container.reach.ip.as_ref().map(|ip| format!("{ip}:{port}"));
+        self.published.clone_from(&container.reach.published);
         self.container = Some(container.id.clone());
         self.restarts = self.restarts.max(container.attempt.saturating_sub(1));
         self.retry_at = None;
@@ -136,7 +145,7 @@ impl Memory {
         if self.phase == Phase::Backoff {
             self.restarts = self.restarts.saturating_add(1);
         }
-        if self.waits_for_room() {
+        if self.waits_for(NO_ROOM) || self.waits_for(FENCED) {
             self.trouble = None;
         }
         self.retry_at = None;
@@ -148,7 +157,7 @@ impl Memory {
         self.stopped_at = Some(now);
         self.ended_attempt = self.ended_attempt.max(attempt);
         self.container = None;
-        self.address = None;
+        (self.address, self.published) = (None, None);
     }
 
     /// Its container vanished without a trace.
@@ -191,16 +200,16 @@ impl Memory {
         }
     }
 
-    /// It must wait for memory.
-    pub fn no_room(&mut self, reason: String, now: Time) {
+    /// It must wait: for memory, or until it may run at all.
+    pub fn waits(&mut self, code: &str, reason: String, now: Time) {
         self.enter(Phase::Assigned, now);
         self.trouble =
-            Some(Trouble { reason, code: NO_ROOM.to_owned(), at: now, last_lines: Vec::new() });
+            Some(Trouble { reason, code: code.to_owned(), at: now, last_lines: Vec::new() });
     }
 
-    /// Whether it was told that it must wait for memory.
-    pub fn waits_for_room(&self) -> bool {
-        self.trouble.as_ref().is_some_and(|trouble| trouble.code == NO_ROOM)
+    /// Whether it was told that it must wait for this.
+    pub fn waits_for(&self, code: &str) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.code == code)
     }
 
     /// The engine did not answer: the step is tried again soon and counts as nothing.
@@ -230,7 +239,7 @@ impl Memory {
     fn settle(&mut self, phase: Phase, now: Time) {
         self.enter(phase, now);
         self.container = None;
-        self.address = None;
+        (self.address, self.published) = (None, None);
         self.unhealthy = None;
         self.retry_at = None;
     }
@@ -238,6 +247,8 @@ impl Memory {
 
 /// The code of a unit that waits for memory.
 pub const NO_ROOM: &str = "no-room";
+/// The code of an exclusive unit that waits for a leading controller.
+pub const FENCED: &str = "fenced";
 /// The code of a unit whose check failed.
 const UNHEALTHY: &str = "unhealthy";
 

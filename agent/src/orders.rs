@@ -23,7 +23,10 @@ const VERSION: u32 = 1;
 pub struct Orders {
     /// The cluster they are from.
     pub incarnation: String,
-    /// The controller's count.
+    /// The lead of the controller that gave them.
+    #[serde(default)]
+    pub epoch: u64,
+    /// That controller's count.
     pub version: u64,
     /// What to run.
     pub units: BTreeMap<UnitId, Order>,
@@ -73,13 +76,13 @@ pub enum OrdersError {
         /// Whose came.
         offered: String,
     },
-    /// It is older than one that came on the same stream.
-    #[error("obey version {offered}: {applied} came before it")]
+    /// It is older than what is obeyed: of an earlier lead, or an earlier one of the same.
+    #[error("obey version {} of lead {}: {} of lead {} came before it", offered.1, offered.0, applied.1, applied.0)]
     Stale {
-        /// What came before.
-        applied: u64,
-        /// What came now.
-        offered: u64,
+        /// Lead and version of what came before.
+        applied: (u64, u64),
+        /// Lead and version of what came now.
+        offered: (u64, u64),
     },
     /// It cannot be kept.
     #[error(transparent)]
@@ -95,24 +98,31 @@ impl Orders {
                 .map_err(|what| OrdersError::Malformed { position, what })?;
             units.insert(order.unit.id.clone(), order);
         }
-        Ok(Orders { incarnation: set.incarnation, version: set.version, units })
+        let AssignmentSet { incarnation, epoch, version, .. } = set;
+        Ok(Orders { incarnation, epoch, version, units })
     }
 
-    /// Whether these may replace `known`. `on_stream` is the version that came before them on the same stream: a
-    /// controller that was started anew may count anew, but then it is another stream.
-    pub fn check(&self, known: Option<&Orders>, on_stream: Option<u64>) -> Result<(), OrdersError> {
-        if let Some(known) = known.filter(|known| known.incarnation != self.incarnation) {
+    /// Whose they are: of which life of the store, and of which lead. Empty before the first.
+    pub fn lead(&self) -> (&str, u64) {
+        (&self.incarnation, self.epoch)
+    }
+
+    /// Whether these may replace `known`. Leads are compared before versions: each leader counts for itself.
+    pub fn check(&self, known: &Orders) -> Result<(), OrdersError> {
+        if known.incarnation.is_empty() {
+            return Ok(());
+        }
+        if known.incarnation != self.incarnation {
             return Err(OrdersError::Foreign {
                 known: known.incarnation.clone(),
                 offered: self.incarnation.clone(),
             });
         }
-        match on_stream {
-            Some(applied) if self.version < applied => {
-                Err(OrdersError::Stale { applied, offered: self.version })
-            }
-            Some(_) | None => Ok(()),
+        let (applied, offered) = ((known.epoch, known.version), (self.epoch, self.version));
+        if offered < applied {
+            return Err(OrdersError::Stale { applied, offered });
         }
+        Ok(())
     }
 
     /// Keeps them for the time without a controller. Blocks.

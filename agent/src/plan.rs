@@ -3,7 +3,10 @@
 //! Each step is complete in itself. Steps that only change what is remembered are carried out at once; the others run
 //! in the background, one per unit at a time. Planning again before anything changed gives nothing new.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use model::{
     name::UnitId,
@@ -12,7 +15,7 @@ use model::{
 };
 
 use crate::{
-    memory::Memory,
+    memory::{FENCED, Memory, NO_ROOM},
     orders::{Order, Orders},
     runtime::{Container, State},
 };
@@ -34,6 +37,8 @@ pub struct View<'a> {
     pub capacity_bytes: u64,
     /// Memory used by one-off commands.
     pub sessions_bytes: u64,
+    /// Whether exclusive units may run; see `fence.rs`.
+    pub is_fence_up: bool,
     /// Now.
     pub now: Time,
 }
@@ -47,10 +52,12 @@ pub enum Step {
     Lost(UnitId),
     /// Remember that nothing of the unit is left.
     Gone(UnitId),
-    /// Remember that the unit waits for memory.
-    NoRoom {
+    /// Remember that the unit must wait.
+    Wait {
         /// Which.
         unit: UnitId,
+        /// For what.
+        code: &'static str,
         /// Why, in the user's words.
         reason: String,
     },
@@ -70,6 +77,8 @@ pub enum Step {
         /// How long it may take.
         grace: Duration,
     },
+    /// End a container at once, whatever else is being done with it: it may run elsewhere soon.
+    Fence(Container),
     /// Remove a container that does not run.
     Remove(Container),
 }
@@ -98,6 +107,7 @@ pub fn plan(view: &View<'_>) -> Plan {
     for containers in by_unit.values_mut() {
         containers.sort_by_key(|container| container.attempt);
     }
+    let fenced = planner.fence();
     // The oldest first, so that a full node serves what it served before.
     let mut orders: Vec<&Order> = view.orders.units.values().collect();
     orders.sort_by_key(|order| (order.unit.created, &order.unit.id));
@@ -105,7 +115,7 @@ pub fn plan(view: &View<'_>) -> Plan {
     for order in orders {
         let containers = by_unit.get(&order.unit.id).unwrap_or(&none);
         match view.memory.get(&order.unit.id) {
-            Some(memory) if memory.is_busy() => {}
+            Some(memory) if memory.is_busy() || fenced.contains(&order.unit.id) => {}
             Some(memory) if order.shall_stop() => planner.end(order, memory, containers),
             Some(memory) => planner.run(order, memory, containers),
             // The engine remembers a unit before it plans for it.
@@ -114,7 +124,8 @@ pub fn plan(view: &View<'_>) -> Plan {
     }
     if view.is_live {
         for (unit, containers) in &by_unit {
-            let is_busy = view.memory.get(*unit).is_some_and(Memory::is_busy);
+            let is_busy =
+                fenced.contains(unit) || view.memory.get(*unit).is_some_and(Memory::is_busy);
             if !view.orders.units.contains_key(*unit) && !is_busy {
                 planner.clear(containers, STRANGER_GRACE);
             }
@@ -145,7 +156,25 @@ struct Planner<'a> {
     plan: Plan,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    /// Ends what may not run. Gives the units that had such containers: nothing else is done with them now.
+    fn fence(&mut self) -> BTreeSet<&'a UnitId> {
+        let view = self.view;
+        let is_alive = |container: &&Container| {
+            container.is_exclusive && container.state == State::Running && !view.is_fence_up
+        };
+        let mut units = BTreeSet::new();
+        for container in view.containers.iter().filter(is_alive) {
+            units.insert(&container.unit);
+            let memory = view.memory.get(&container.unit);
+            let is_ending = memory.is_some_and(|memory| memory.fencing.contains(&container.id));
+            if !is_ending {
+                self.step(Step::Fence(container.clone()));
+            }
+        }
+        units
+    }
+
     /// A unit that shall run, or run on until it is told to stop.
     fn run(&mut self, order: &Order, memory: &Memory, containers: &[&Container]) {
         let running: Vec<&&Container> =
@@ -164,8 +193,11 @@ impl Planner<'_> {
         if is_other || memory.unhealthy.is_some() {
             return self.stop(current, grace(order));
         }
-        let address = current.ip.as_ref().map(|ip| format!("{ip}:{}", order.port));
-        if memory.container.as_ref() != Some(&current.id) || memory.address != address {
+        let address = current.reach.ip.as_ref().map(|ip| format!("{ip}:{}", order.port));
+        let is_known = memory.container.as_ref() == Some(&current.id)
+            && memory.address == address
+            && memory.published == current.reach.published;
+        if !is_known {
             self.step(Step::Adopt((**current).clone()));
         }
         self.remove_all(containers.iter().filter(|container| container.attempt < current.attempt));
@@ -198,13 +230,20 @@ impl Planner<'_> {
 
     fn start(&mut self, order: &Order, memory: &Memory, containers: &[&Container]) {
         let unit = order.unit.id.clone();
+        if order.unit.exclusive && !self.view.is_fence_up {
+            if !memory.waits_for(FENCED) {
+                let reason = "may run only once and waits for a leading controller".to_owned();
+                self.step(Step::Wait { unit, code: FENCED, reason });
+            }
+            return;
+        }
         let after = self.used_bytes.saturating_add(order.unit.memory_bytes);
         if after > self.view.capacity_bytes {
-            if !memory.waits_for_room() {
+            if !memory.waits_for(NO_ROOM) {
                 let free = self.view.capacity_bytes.saturating_sub(self.used_bytes) >> 20;
                 let needed = order.unit.memory_bytes >> 20;
                 let reason = format!("needs {needed} MiB of memory, the node has {free} MiB left");
-                self.step(Step::NoRoom { unit, reason });
+                self.step(Step::Wait { unit, code: NO_ROOM, reason });
             }
             return;
         }

@@ -1,4 +1,4 @@
-//! What the controller is told: every second and after each change, the whole truth of this node.
+//! What every controller is told: each second and after each change, the whole truth of this node.
 
 use std::{
     collections::HashMap,
@@ -11,20 +11,22 @@ use std::{
 };
 
 use anyhow::Context;
+use link::Gateways;
 use model::{
     name::NodeName,
     node::{Addresses, Node},
     time::Time,
 };
 use proto::gateway::{NodeReport, gateway_client::GatewayClient};
-use service::{Stop, durable};
+use service::{Clock, Stop, durable};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
-use crate::{docker::Docker, engine::Told, room::Room};
+use crate::{docker::Docker, engine::Told, fence::Fence, room::Room, sights::Sights};
 
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-const REPORT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Below the time after which a silent node gets no new units, so that one lost report does not make it so.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Changes that come this close together travel together.
 const GATHER: Duration = Duration::from_millis(10);
 const DISK_EVERY: Duration = Duration::from_secs(10);
@@ -43,19 +45,21 @@ pub struct Machine {
 }
 
 /// What of the machine moves.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub struct Gauges {
     /// Memory held by one-off commands.
     pub sessions_bytes: u64,
     /// Free disk where images are kept.
     pub disk_free_bytes: u64,
+    /// How the other nodes were found.
+    pub sights: Sights,
 }
 
 /// A report of this moment.
 pub fn report(machine: &Machine, gauges: Gauges, told: &Told) -> NodeReport {
-    let Gauges { sessions_bytes, disk_free_bytes } = gauges;
+    let Gauges { sessions_bytes, disk_free_bytes, sights } = gauges;
     let node = Node {
-        sights: std::collections::BTreeMap::new(),
+        sights,
         name: machine.name.clone(),
         addresses: machine.addresses.clone(),
         memory_bytes: machine.memory_bytes,
@@ -82,32 +86,45 @@ pub fn report(machine: &Machine, gauges: Gauges, told: &Told) -> NodeReport {
 }
 
 /// Reports until stopped.
+#[derive(Clone)]
 pub struct Reporter {
     /// The machine.
     pub machine: Machine,
-    /// The gateway.
-    pub channel: Channel,
+    /// The gateways.
+    pub gateways: Gateways,
     /// The engine's statuses.
     pub told: watch::Receiver<Told>,
     /// Memory, for what one-off commands hold of it.
     pub room: Room,
     /// Free disk, as [`watch_disk`] sees it.
     pub disk_free: Arc<AtomicU64>,
+    /// How the other nodes were found.
+    pub sights: watch::Receiver<Sights>,
+    /// Told when a leader acknowledges a report.
+    pub fence: Fence,
+    /// Time.
+    pub clock: Clock,
 }
 
 impl Reporter {
-    /// Tells the truth every second, and at once when it changes.
-    pub async fn run(mut self, stop: Stop) {
-        let mut client = GatewayClient::new(self.channel.clone());
+    /// Tells every controller the truth each second, and at once when it changes. One that is dead delays no other.
+    pub async fn run(self, stop: Stop) {
+        let gateways = self.gateways.clone();
+        gateways
+            .with_each(stop, |(address, channel)| self.clone().report_to(address, channel))
+            .await;
+    }
+
+    async fn report_to(mut self, address: String, channel: Channel) {
+        let mut client = GatewayClient::new(channel);
         loop {
             let told = self.told.borrow_and_update().clone();
             if told.is_settled
                 && let Err(error) = self.tell(&mut client, &told).await
             {
-                tracing::debug!(error = format!("{error:#}"), "the report was not heard");
+                tracing::debug!(%address, error = format!("{error:#}"), "the report was not heard");
             }
             tokio::select! {
-                () = stop.wait() => return,
                 () = tokio::time::sleep(REPORT_EVERY) => {}
                 changed = self.told.changed() => {
                     if changed.is_err() {
@@ -123,10 +140,15 @@ impl Reporter {
         let gauges = Gauges {
             sessions_bytes: self.room.sessions_bytes(),
             disk_free_bytes: self.disk_free.load(Ordering::Relaxed),
+            sights: self.sights.borrow().clone(),
         };
         let report = report(&self.machine, gauges, told);
-        let told = tokio::time::timeout(REPORT_TIMEOUT, client.report_node(report)).await;
-        told.context("report in time")?.context("report")?;
+        let sent = self.clock.monotonic();
+        let answer = tokio::time::timeout(REPORT_TIMEOUT, client.report_node(report)).await;
+        let answer = answer.context("report in time")?.context("report")?;
+        if answer.into_inner().leads {
+            self.fence.acknowledged(sent);
+        }
         Ok(())
     }
 }
@@ -157,7 +179,10 @@ pub async fn watch_disk(docker: Arc<Docker>, fallback: PathBuf, free: Arc<Atomic
 
 #[cfg(test)]
 mod tests {
-    use model::unit::{Phase, UnitStatus};
+    use model::{
+        node::Sight,
+        unit::{Phase, UnitStatus},
+    };
 
     use super::*;
 
@@ -188,11 +213,13 @@ mod tests {
             applied_version: 9,
             trouble: Some("failed to reach the Docker Engine".to_owned()),
         };
-        let gauges = Gauges { sessions_bytes: 3, disk_free_bytes: 77 };
+        let sights: Sights = [("n2".parse().unwrap(), Sight::Refused)].into();
+        let gauges = Gauges { sessions_bytes: 3, disk_free_bytes: 77, sights: sights.clone() };
         let report = report(&machine, gauges, &told);
         let node: Node = serde_json::from_str(&report.node_json).unwrap();
         assert_eq!((node.disk_free_bytes, node.sessions_bytes), (77, 3));
         assert_eq!(node.trouble, told.trouble);
+        assert_eq!(node.sights, sights);
         let read: UnitStatus = serde_json::from_str(&report.statuses_json["shop-web-1"]).unwrap();
         assert_eq!((read, report.applied_version), (status, 9));
     }

@@ -21,8 +21,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// Fetches an image from its registry.
     async fn pull(&self, image: &str) -> Result<(), RuntimeError>;
 
-    /// Starts a container and tells the address it got.
-    async fn start(&self, container: &str) -> Result<String, RuntimeError>;
+    /// Starts a container and tells where it is reached.
+    async fn start(&self, container: &str) -> Result<Reach, RuntimeError>;
 
     /// Asks a container to end, and makes it end when `grace` has passed. Returns when it has ended.
     async fn stop(&self, container: &str, grace: Duration) -> Result<(), RuntimeError>;
@@ -68,10 +68,21 @@ pub struct Container {
     pub memory_bytes: u64,
     /// Where it stands.
     pub state: State,
-    /// Its address while it runs, without port.
-    pub ip: Option<String>,
+    /// Whether it may never run twice.
+    pub is_exclusive: bool,
+    /// Where it is reached while it runs.
+    pub reach: Reach,
     /// When it was made.
     pub created: Time,
+}
+
+/// Where a running container is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Its address on its own node, without port; none when it ended at once.
+    pub ip: Option<String>,
+    /// `host:port` for other nodes, if it is published.
+    pub published: Option<String>,
 }
 
 /// Where a container stands.

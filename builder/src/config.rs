@@ -13,8 +13,8 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// This node.
     pub node: String,
-    /// The controller's gateway.
-    pub gateway: String,
+    /// Controllers' gateways.
+    pub gateways: Vec<String>,
     /// The logger of this node.
     pub logger: String,
     /// The registry images are pushed to.
@@ -61,11 +61,7 @@ impl Config {
                 "Address for health, version and metrics.",
             ),
             node: settings.required("cluster.node", "node-1", "This node's name."),
-            gateway: settings.get(
-                "cluster.gateway",
-                "127.0.0.1:7400",
-                "Address of the controller's gateway.",
-            ),
+            gateways: link::gateways(settings),
             logger: settings.get("cluster.logger", "127.0.0.1:7402", "Address of the logger."),
             registry: settings.get(
                 "cluster.registry",

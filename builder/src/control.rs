@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use link::Gateways;
 use model::{
     name::{AppName, ReleaseNumber},
     release::Build,
@@ -25,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// A cheap handle on the controller.
 #[derive(Debug, Clone)]
 pub struct Control {
-    client: GatewayClient<Channel>,
+    gateways: Gateways,
 }
 
 /// One push, as the controller knows it.
@@ -73,16 +74,20 @@ pub struct Moved {
 }
 
 impl Control {
-    /// Over a channel to the gateway.
-    pub fn new(channel: Channel) -> Control {
-        Control { client: GatewayClient::new(channel) }
+    /// Through whichever gateway answers.
+    pub fn new(gateways: Gateways) -> Control {
+        Control { gateways }
+    }
+
+    fn client(&self) -> GatewayClient<Channel> {
+        GatewayClient::new(self.gateways.channel())
     }
 
     /// Whose key has this fingerprint; none if it is nobody's.
     pub async fn identify(&self, fingerprint: &str) -> Result<Option<String>, Problem> {
         let request = IdentifyRequest { fingerprint: fingerprint.to_owned() };
         let answer = patiently(|| {
-            let (mut client, request) = (self.client.clone(), request.clone());
+            let (mut client, request) = (self.client(), request.clone());
             async move { client.identify(request).await }
         })
         .await?;
@@ -93,7 +98,7 @@ impl Control {
     pub async fn authorize(&self, user: &str, app: &AppName) -> Result<Entered, Problem> {
         let request = AuthorizeRequest { user: user.to_owned(), app: app.to_string() };
         let answer = patiently(|| {
-            let (mut client, request) = (self.client.clone(), request.clone());
+            let (mut client, request) = (self.client(), request.clone());
             async move { client.authorize(request).await }
         })
         .await?;
@@ -113,7 +118,7 @@ impl Control {
             build_id: push.build_id.clone(),
         };
         let answer = patiently(|| {
-            let (mut client, request) = (self.client.clone(), request.clone());
+            let (mut client, request) = (self.client(), request.clone());
             async move { client.begin_build(request).await }
         })
         .await?;
@@ -129,8 +134,7 @@ impl Control {
 
     /// Keeps the lock. An error means that it is lost; that the controller cannot be reached is none, it may come back in time.
     pub async fn keep(&self, push: &Push) -> Result<(), Problem> {
-        let kept =
-            tokio::time::timeout(TIMEOUT, self.client.clone().keep_build(build_ref(push))).await;
+        let kept = tokio::time::timeout(TIMEOUT, self.client().keep_build(build_ref(push))).await;
         match kept {
             Ok(Err(status)) if status.code() == Grpc::FailedPrecondition => {
                 Err(Problem::new(Code::Conflict, "the build lost its place: another one took over")
@@ -147,7 +151,7 @@ impl Control {
     /// Gives the lock up. If it fails the lock lapses by itself.
     pub async fn abandon(&self, push: &Push) {
         let abandoned = patiently(|| {
-            let (mut client, request) = (self.client.clone(), build_ref(push));
+            let (mut client, request) = (self.client(), build_ref(push));
             async move { client.abandon_build(request).await }
         });
         if let Err(problem) = abandoned.await {
@@ -183,7 +187,7 @@ impl Control {
             build_json: serde_json::to_string(build).expect("a build holds only text and numbers"),
         };
         let stream =
-            self.client.clone().finish_build(request).await.map_err(|status| problem(&status))?;
+            self.client().finish_build(request).await.map_err(|status| problem(&status))?;
         Ok(stream.into_inner())
     }
 }

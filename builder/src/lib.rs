@@ -28,6 +28,7 @@ use control::Control;
 use git::Repositories;
 use history::Histories;
 use image::Images;
+use link::Gateways;
 use push::{Builds, Parts, Sessions};
 
 /// Runs the builder until `stop`.
@@ -35,8 +36,12 @@ pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
     let tasks = Tasks::new(stop.clone());
     let admin = Admin::new("builder");
     let identity = Identity::load(&config.identity).context("load the builder's identity")?;
-    let gateway = service::channel(&identity, &config.gateway, "controller")?;
-    let control = Control::new(gateway);
+    let linked = link::Config {
+        identity: identity.clone(),
+        gateways: config.gateways.clone(),
+        folder: config.folder.clone(),
+    };
+    let control = Control::new(Gateways::start(linked, &tasks)?);
     let (log, log_sender) = log::log(
         service::channel(&identity, &config.logger, "logger")?,
         format!("builder/{}/{:016x}", config.node, rand::random::<u64>()),

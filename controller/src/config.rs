@@ -131,18 +131,23 @@ impl Files {
 impl Listen {
     fn read(settings: &mut Settings) -> Listen {
         let api = settings.get("listen", "0.0.0.0:8000", "Address of the public API, HTTPS.");
-        let everyones: String = settings.get(
+        let List(everyones) = settings.get::<List<String>>(
             "cluster.gateway",
             "127.0.0.1:7400",
-            "Address of the controller's gateway.",
+            "Addresses of the controllers' gateways; those of members that join later are learnt.",
         );
         let own = settings.optional::<SocketAddr>(
             "gateway_listen",
-            "Address of the gateway for all other parts; `gateway` of [cluster] when absent.",
+            "Address of the gateway for all other parts; `gateway` of [cluster] when absent and that is one address.",
         );
-        let gateway = own.or_else(|| everyones.parse().ok()).unwrap_or_else(|| {
+        let only = match &everyones[..] {
+            [only] => only.parse().ok(),
+            _ => None,
+        };
+        let gateway = own.or(only).unwrap_or_else(|| {
             settings.problem(format!(
-                "`gateway` in [cluster] is `{everyones}`, a name: set `gateway_listen` to an address of this machine"
+                "`gateway` in [cluster] is `{}`, not one address of this machine: set `gateway_listen`",
+                List(everyones)
             ));
             DEFAULT_GATEWAY
         });
@@ -278,6 +283,11 @@ mod tests {
         let cluster = "[cluster]\nnode = \"n1\"\ngateway = \"controller-1:7400\"\n";
         let problems = read(cluster).unwrap_err();
         assert!(problems[0].contains("gateway_listen"), "{problems:?}");
+        let several =
+            "[cluster]\nnode = \"n1\"\ngateway = [\"10.0.0.1:7400\", \"10.0.0.2:7400\"]\n";
+        assert!(read(several).unwrap_err()[0].contains("gateway_listen"));
+        let own = format!("{several}[controller]\ngateway_listen = \"10.0.0.1:7400\"\n");
+        assert_eq!(read(&own).unwrap().listen.gateway.to_string(), "10.0.0.1:7400");
         let etcd =
             "[cluster]\nnode = \"n1\"\n[controller]\nstore = \"etcd\"\netcd_ca = \"ca.pem\"\n";
         assert_eq!(read(etcd).unwrap_err().len(), 2);

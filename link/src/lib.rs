@@ -2,23 +2,26 @@
 //! the cluster.
 //!
 //! In come the addresses from the settings and, from any gateway, the list of the cluster's members; out go a channel
-//! that works now ([`Gateways::channel`]), one task per gateway ([`Gateways::with_each`]) and the members. The last list is kept on
-//! disk, so that a part finds the controllers again after a restart, wherever they have moved. It knows nothing of orders
-//! or reports. Read [`Gateways`] first, then `follow`.
+//! that works now ([`Gateways::channel`]), work and streams for each gateway at once ([`Gateways::with_each`], [`Gateways::listen`])
+//! and the members. The last list is kept on disk, so that a part finds the controllers again after a restart, wherever they
+//! have moved. It knows nothing of orders or reports. Read [`Gateways`] first, then `listen` and `follow`.
 
 mod follow;
+mod listen;
 mod members;
 
+pub use listen::{Listener, Refused};
 pub use members::Members;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{AbortHandle, abortable};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use service::identity::IdentityError;
-use service::{Identity, Stop, Tasks};
+use service::{Identity, List, Settings, Stop, Tasks};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
@@ -27,15 +30,34 @@ use tonic::transport::Channel;
 pub struct Config {
     /// Who it is.
     pub identity: Identity,
-    /// Gateways it was told of, `host:port`.
+    /// Gateways it was told of, `host:port`; at least one.
     pub gateways: Vec<String>,
     /// Where the members are kept; exists.
     pub folder: PathBuf,
 }
 
+/// Reads the gateways from the settings.
+pub fn gateways(settings: &mut Settings) -> Vec<String> {
+    let List(gateways) = settings.get(
+        "cluster.gateway",
+        "127.0.0.1:7400",
+        "Addresses of the controllers' gateways; those of members that join later are learnt.",
+    );
+    if gateways.is_empty() {
+        settings.problem("`gateway` in [cluster] must name a controller's gateway".to_owned());
+    }
+    gateways
+}
+
 /// A cheap handle on the way to the controllers.
 #[derive(Clone)]
 pub struct Gateways(Arc<Shared>);
+
+impl fmt::Debug for Gateways {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_list().entries(self.doors().keys()).finish()
+    }
+}
 
 struct Shared {
     config: Config,
@@ -54,6 +76,9 @@ struct Door {
 impl Gateways {
     /// Reads the members of the last run and begins to look after every gateway.
     pub fn start(config: Config, tasks: &Tasks) -> Result<Gateways, IdentityError> {
+        for address in &config.gateways {
+            service::channel(&config.identity, address, "controller")?;
+        }
         let kept = Members::kept(&config.folder);
         let shared = Shared {
             config,
@@ -62,7 +87,8 @@ impl Gateways {
             members: watch::Sender::new(kept),
         };
         let gateways = Gateways(Arc::new(shared));
-        gateways.open_doors()?;
+        gateways.open_doors();
+        tasks.spawn("members", follow::keep(gateways.clone(), tasks.stop().clone()));
         tasks.spawn("gateways", follow::follow(gateways.clone(), tasks.stop().clone()));
         Ok(gateways)
     }
@@ -133,7 +159,7 @@ impl Gateways {
     }
 
     /// Makes the doors those of the settings and the members.
-    fn open_doors(&self) -> Result<(), IdentityError> {
+    fn open_doors(&self) {
         let mut wanted = self.0.config.gateways.clone();
         wanted.extend(self.0.members.borrow().gateways());
         wanted.sort();
@@ -141,19 +167,29 @@ impl Gateways {
         {
             let mut doors = self.doors();
             doors.retain(|address, _| wanted.contains(address));
-            for address in &wanted {
-                if !doors.contains_key(address) {
-                    let channel = service::channel(&self.0.config.identity, address, "controller")?;
-                    doors.insert(address.clone(), Door { channel, open_since: None });
-                }
-            }
+            wanted.retain(|address| {
+                doors.contains_key(address) || self.open_door(&mut doors, address)
+            });
         }
         self.0.addresses.send_if_modified(|addresses| {
             let is_new = *addresses != wanted;
             *addresses = wanted;
             is_new
         });
-        Ok(())
+    }
+
+    /// False: a member gave an address that is none. The others are reached all the same.
+    fn open_door(&self, doors: &mut BTreeMap<String, Door>, address: &str) -> bool {
+        match service::channel(&self.0.config.identity, address, "controller") {
+            Ok(channel) => {
+                doors.insert(address.to_owned(), Door { channel, open_since: None });
+                true
+            }
+            Err(error) => {
+                tracing::error!(address, %error, "a gateway's address cannot be used");
+                false
+            }
+        }
     }
 
     fn doors(&self) -> MutexGuard<'_, BTreeMap<String, Door>> {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// How long a unit is left alone after its first failed connection; it doubles with each further one.
 pub const FIRST_HOLD: Duration = Duration::from_millis(500);
+/// How long others wait for the outcome when a unit that was left alone is tried again.
+pub const TRIAL: Duration = Duration::from_secs(1);
 /// The longest time a unit is left alone.
 pub const MAX_HOLD: Duration = Duration::from_secs(15);
 

@@ -17,8 +17,8 @@ pub struct Config {
     pub node: String,
     /// The platform's domain.
     pub domain: String,
-    /// Where the gateway listens.
-    pub gateway: String,
+    /// Where controllers' gateways listen.
+    pub gateways: Vec<String>,
     /// Files and addresses of this program.
     pub place: Place,
     /// How long to wait for what.
@@ -93,15 +93,10 @@ impl Config {
             "apps.localhost",
             "The platform's domain: apps answer at `<app>.<domain>`.",
         );
-        let gateway = settings.get(
-            "cluster.gateway",
-            "127.0.0.1:7400",
-            "Address of the controller's gateway.",
-        );
         Config {
             node,
             domain,
-            gateway,
+            gateways: link::gateways(settings),
             place: Place::read(settings),
             timeouts: Timeouts::read(settings),
             limits: Limits::read(settings),

@@ -14,7 +14,7 @@ use hyper::{
     client::conn::{TrySendError, http1},
 };
 use hyper_util::rt::TokioIo;
-use rustix::net::{RecvFlags, Shutdown};
+use rustix::net::{RecvFlags, Shutdown, sockopt};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -24,6 +24,12 @@ use crate::body::RequestBody;
 
 /// The largest head a unit may answer with, and the buffer per connection.
 const BUFFER: usize = 64 * 1024;
+
+/// A connection on which a quiet unit's machine acknowledges nothing for this long is dead. The machine answers for
+/// units that are merely slow.
+const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// How often a quiet unit's machine is asked for a sign of life.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// A connection to a unit. Dropping it closes it, whatever is under way on it.
 #[derive(Debug)]
@@ -69,6 +75,7 @@ impl Connection {
             .map_err(|_| ConnectError::TimedOut(timeout))?
             .map_err(ConnectError::Failed)?;
         stream.set_nodelay(true).map_err(ConnectError::Failed)?;
+        notice_death(&stream).map_err(|error| ConnectError::Failed(error.into()))?;
         let socket = Arc::new(stream);
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(BUFFER)
@@ -111,6 +118,32 @@ impl Connection {
         // Bytes nobody asked for are as bad as an end.
         self.sender.is_ready() && matches!(peeked, Err(rustix::io::Errno::AGAIN))
     }
+}
+
+/// Has the kernel end a connection whose other machine has vanished, whether it owes us an acknowledgement or not.
+fn notice_death(stream: &TcpStream) -> rustix::io::Result<()> {
+    let dead_after_ms = u32::try_from(DEAD_AFTER.as_millis()).unwrap_or(u32::MAX);
+    sockopt::set_tcp_user_timeout(stream, dead_after_ms)?;
+    sockopt::set_tcp_keepidle(stream, ASK_EVERY)?;
+    sockopt::set_tcp_keepintvl(stream, ASK_EVERY)?;
+    sockopt::set_socket_keepalive(stream, true)
+}
+
+/// Whether an exchange failed because nothing comes from the other machine, or there is no way to it.
+pub fn is_silence(error: &hyper::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if let Some(error) = inner.downcast_ref::<io::Error>() {
+            return matches!(
+                error.kind(),
+                io::ErrorKind::TimedOut
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
+            );
+        }
+        cause = inner.source();
+    }
+    false
 }
 
 /// A socket that is also looked at from outside the task that reads and writes it.

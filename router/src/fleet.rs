@@ -36,8 +36,16 @@ struct Shared {
     registry: Mutex<Registry>,
     signals: Signals,
     clock: Clock,
+    place: Place,
+}
+
+/// Where this router is.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its node, whose units it reaches directly.
+    pub node: String,
     /// The platform's own name, which no app's wildcard covers.
-    reserved: String,
+    pub reserved: String,
 }
 
 /// An app as requests see it.
@@ -48,8 +56,10 @@ struct App {
     units: Vec<Arc<Unit>>,
 }
 
-/// Units by id and address.
-type Units = HashMap<(UnitId, String), Arc<Unit>>;
+/// A unit and its address.
+type Key = (UnitId, String);
+
+type Units = HashMap<Key, Arc<Unit>>;
 
 #[derive(Debug, Default)]
 struct Registry {
@@ -74,14 +84,14 @@ pub enum NoUnit {
 }
 
 impl Fleet {
-    /// No routes yet. `reserved` is never routed.
-    pub fn new(clock: Clock, signals: Signals, reserved: String) -> Fleet {
+    /// No routes yet.
+    pub fn new(clock: Clock, signals: Signals, place: Place) -> Fleet {
         Fleet(Arc::new(Shared {
             routes: ArcSwap::default(),
             registry: Mutex::default(),
             signals,
             clock,
-            reserved,
+            place,
         }))
     }
 
@@ -90,9 +100,10 @@ impl Fleet {
         let mut registry = self.lock();
         let old = std::mem::take(&mut registry.current);
         for endpoint in table.apps.iter().flat_map(|app| &app.units) {
-            let known = old.get(&key(endpoint)).cloned();
-            let unit = known.unwrap_or_else(|| self.enter(&mut registry, endpoint));
-            registry.current.insert(key(endpoint), unit);
+            let key = self.key(endpoint);
+            let known = old.get(&key).cloned();
+            let unit = known.unwrap_or_else(|| self.enter(&mut registry, &key));
+            registry.current.insert(key, unit);
         }
         self.0.routes.store(Arc::new(self.routes(table, &registry.current)));
         for (key, unit) in old {
@@ -104,15 +115,15 @@ impl Fleet {
         registry.table = Some((table.epoch, table.version));
     }
 
-    fn enter(&self, registry: &mut Registry, endpoint: &Endpoint) -> Arc<Unit> {
-        let is_it = |unit: &Arc<Unit>| unit.id == endpoint.unit && unit.address == endpoint.address;
+    fn enter(&self, registry: &mut Registry, (id, address): &Key) -> Arc<Unit> {
+        let is_it = |unit: &Arc<Unit>| unit.id == *id && unit.address == *address;
         match registry.left.iter().position(is_it) {
             Some(place) => {
                 let unit = registry.left.swap_remove(place);
                 unit.rejoin();
                 unit
             }
-            None => Arc::new(Unit::new(endpoint, self.0.signals.clone())),
+            None => Arc::new(Unit::new(id.clone(), address.clone(), self.0.signals.clone())),
         }
     }
 
@@ -122,7 +133,11 @@ impl Fleet {
             let app = Arc::new(App {
                 name: row.app.clone(),
                 is_in_maintenance: row.maintenance,
-                units: row.units.iter().map(|endpoint| units[&key(endpoint)].clone()).collect(),
+                units: row
+                    .units
+                    .iter()
+                    .map(|endpoint| units[&self.key(endpoint)].clone())
+                    .collect(),
             });
             for host in &row.hosts {
                 if !routes.insert(host, app.clone()) {
@@ -135,7 +150,7 @@ impl Fleet {
 
     /// Chooses a unit for a host name in its normal form, not one of `tried`, and counts the request there.
     pub fn claim(&self, host: &str, tried: &[Arc<Unit>]) -> Result<Claim, NoUnit> {
-        if host == self.0.reserved {
+        if host == self.0.place.reserved {
             return Err(NoUnit::UnknownHost);
         }
         loop {
@@ -150,10 +165,22 @@ impl Fleet {
             let unit = self.choose(app, tried).ok_or(NoUnit::AllTried)?;
             // A unit that left in between: the table it is not in is in place already.
             if let Some(claim) = unit.claim() {
+                unit.tries(self.0.clock.monotonic());
                 tracing::trace!(app = %app.name, unit = %unit.id, "chosen");
                 return Ok(claim);
             }
         }
+    }
+
+    /// Whether a request has another unit to try that is not left alone.
+    pub fn has_another(&self, host: &str, than: &Arc<Unit>, tried: &[Arc<Unit>]) -> bool {
+        let (routes, now) = (self.0.routes.load(), self.0.clock.monotonic());
+        let is_other = |unit: &Arc<Unit>| {
+            !Arc::ptr_eq(unit, than)
+                && !unit.is_ejected(now)
+                && !tried.iter().any(|tried| Arc::ptr_eq(tried, unit))
+        };
+        routes.get(host).is_some_and(|app| app.units.iter().any(is_other))
     }
 
     fn choose<'a>(&self, app: &'a App, tried: &[Arc<Unit>]) -> Option<&'a Arc<Unit>> {
@@ -195,13 +222,17 @@ impl Fleet {
         self.lock().current.values().cloned().collect()
     }
 
+    /// The unit and where this router reaches it.
+    fn key(&self, endpoint: &Endpoint) -> Key {
+        let elsewhere =
+            endpoint.published.as_ref().filter(|at| at.node.as_str() != self.0.place.node);
+        let address = elsewhere.map_or(&endpoint.address, |at| &at.address);
+        (endpoint.unit.clone(), address.clone())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn key(endpoint: &Endpoint) -> (UnitId, String) {
-    (endpoint.unit.clone(), endpoint.address.clone())
 }
 
 #[cfg(test)]

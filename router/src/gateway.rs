@@ -1,4 +1,4 @@
-//! The router's side of the gateway: tables in, status out, and the last table on disk for the time without it.
+//! The router's side of the gateways: the leader's tables in, status out to all, and the last table on disk for the time without them.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,19 +7,18 @@ use std::{
 };
 
 use anyhow::Context;
+use link::{Gateways, Listener, Refused};
 use model::route::RouteTable;
-use proto::gateway::{RouterReport, RoutesRequest, gateway_client::GatewayClient};
+use proto::gateway::{self as wire, RouterReport, RoutesRequest, gateway_client::GatewayClient};
 use service::{Stop, durable};
-use tokio::sync::{Notify, watch};
-use tonic::transport::Channel;
+use tokio::sync::watch;
+use tonic::{Status, Streaming, transport::Channel};
 
 use crate::{fleet::Fleet, numbers::Numbers, tls::Certificates};
 
 /// How often the status is told when nothing changes.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-const REPORT_TIMEOUT: Duration = Duration::from_secs(3);
-const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-const MAX_BACKOFF: Duration = Duration::from_secs(3);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The largest table: thousands of apps with certificates.
 const MAX_TABLE_BYTES: usize = 64 * 1024 * 1024;
 const TABLE_FILE: &str = "table.json";
@@ -30,83 +29,68 @@ const TABLE_VERSION: u32 = 1;
 pub struct Link {
     /// This node.
     pub node: String,
-    /// The gateway.
-    pub channel: Channel,
+    /// The gateways.
+    pub gateways: Gateways,
     /// Where routes go.
     pub fleet: Fleet,
     /// Where certificates go.
     pub certificates: Certificates,
     /// Counters.
     pub numbers: Numbers,
-    /// Wakes the report when a unit that left has no request any more.
-    pub emptied: Arc<Notify>,
-    /// Wakes the report when a table was applied, and the keeper.
+    /// Wakes the reports when a unit that left has no request any more.
+    pub emptied: watch::Sender<()>,
+    /// Wakes the reports when a table was applied, and the keeper.
     pub applied: watch::Sender<Option<Arc<RouteTable>>>,
 }
 
 impl Link {
-    /// Puts a table in force.
+    /// Puts a table in force, unless the one in force is newer: of a later lead, or a later one of the same.
     pub fn apply(&self, table: RouteTable) {
+        let in_force = self.applied.borrow().as_ref().map(|table| (table.epoch, table.version));
+        let offered = Some((table.epoch, table.version));
+        if offered == in_force {
+            return;
+        }
+        if offered < in_force {
+            tracing::warn!(?in_force, ?offered, "an older route table is left out");
+            return;
+        }
         // Certificates first: a new name is served under its own from the first request on.
         self.certificates.apply(&table.certificates);
         self.fleet.apply(&table);
         self.numbers.table_version.set(i64::try_from(table.version).unwrap_or(i64::MAX));
-        tracing::info!(version = table.version, apps = table.apps.len(), "route table applied");
+        tracing::info!(
+            epoch = table.epoch,
+            version = table.version,
+            apps = table.apps.len(),
+            "route table applied"
+        );
         self.applied.send_replace(Some(Arc::new(table)));
     }
 
-    /// Follows the gateway's tables until `stop`, through any number of lost connections.
+    /// Follows the gateways' tables until `stop`.
     pub async fn follow(self, stop: Stop) {
-        let (mut backoff, mut is_told) = (FIRST_BACKOFF, false);
-        loop {
-            let mut heard = false;
-            let ended = tokio::select! {
-                () = stop.wait() => return,
-                ended = self.follow_once(&mut heard) => ended,
-            };
-            let error = ended.err().map(|error| format!("{error:#}")).unwrap_or_default();
-            if heard {
-                (backoff, is_told) = (FIRST_BACKOFF, false);
-            }
-            // Once per outage; it is tried again every few seconds.
-            if !is_told {
-                tracing::warn!(error, "no routes from the gateway; serving from the last table");
-                is_told = true;
-            }
-            tokio::select! {
-                () = stop.wait() => return,
-                () = tokio::time::sleep(backoff) => {}
-            }
-            backoff = (backoff * 2).min(MAX_BACKOFF);
-        }
+        let gateways = self.gateways.clone();
+        gateways.listen(stop, &self).await;
     }
 
-    async fn follow_once(&self, heard: &mut bool) -> anyhow::Result<()> {
-        let mut client =
-            GatewayClient::new(self.channel.clone()).max_decoding_message_size(MAX_TABLE_BYTES);
-        let request = RoutesRequest { node: self.node.clone() };
-        let mut tables = client.routes(request).await.context("ask for routes")?.into_inner();
-        while let Some(table) = tables.message().await.context("read the next route table")? {
-            let table: RouteTable =
-                serde_json::from_str(&table.table_json).context("parse a route table")?;
-            *heard = true;
-            self.apply(table);
-        }
-        Ok(())
-    }
-
-    /// Tells the status: every second, and at once when it changed in a way somebody waits for.
+    /// Tells every controller the status: each second, and at once when it changed in a way somebody waits for.
     pub async fn report(self, stop: Stop) {
-        let mut client = GatewayClient::new(self.channel.clone());
-        let mut applied = self.applied.subscribe();
+        self.gateways.with_each(stop, |(address, channel)| self.report_to(address, channel)).await;
+    }
+
+    async fn report_to(&self, address: String, channel: Channel) {
+        let mut client = GatewayClient::new(channel);
+        let (mut applied, mut emptied) = (self.applied.subscribe(), self.emptied.subscribe());
         loop {
+            applied.mark_unchanged();
+            emptied.mark_unchanged();
             if let Err(error) = self.report_once(&mut client).await {
-                tracing::debug!(error = format!("{error:#}"), "the status was not heard");
+                tracing::debug!(%address, error = format!("{error:#}"), "the status was not heard");
             }
             tokio::select! {
-                () = stop.wait() => return,
                 () = tokio::time::sleep(REPORT_EVERY) => {}
-                () = self.emptied.notified() => {}
+                Ok(()) = emptied.changed() => {}
                 Ok(()) = applied.changed() => {}
             }
         }
@@ -147,7 +131,29 @@ impl Link {
     }
 }
 
-/// The table of the last run. A file that cannot be read is told and not used: the gateway will send another.
+impl Listener for Link {
+    type Item = wire::RouteTable;
+
+    async fn open(&self, channel: Channel) -> Result<Streaming<wire::RouteTable>, Status> {
+        let mut client = GatewayClient::new(channel).max_decoding_message_size(MAX_TABLE_BYTES);
+        Ok(client.routes(RoutesRequest { node: self.node.clone() }).await?.into_inner())
+    }
+
+    async fn hear(&self, table: wire::RouteTable) -> Result<(), Refused> {
+        match serde_json::from_str(&table.table_json) {
+            Ok(table) => {
+                self.apply(table);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "a route table cannot be read; the last one stays in force");
+                Err(Refused)
+            }
+        }
+    }
+}
+
+/// The table of the last run. A file that cannot be read is told and not used: a gateway will send another.
 pub fn kept(folder: &Path) -> Option<RouteTable> {
     match durable::read_json(&table_path(folder), TABLE_VERSION) {
         Ok(table) => table,

@@ -1,8 +1,8 @@
 //! The edge: every request from outside comes in here and goes to a unit of the app that its host name belongs to.
 //!
-//! In come HTTP/1.1, HTTP/2 and websockets, over TLS or not, and route tables from the gateway. Out go HTTP/1.1 requests to
-//! units and, to the gateway, the version in force with the requests still in flight to units that left. It never writes
-//! anything but the last table, decides nothing about units, and serves on without the gateway. Read `fleet.rs` first
+//! In come HTTP/1.1, HTTP/2 and websockets, over TLS or not, and route tables from the leading controller. Out go HTTP/1.1 requests to
+//! units and, to every controller, the version in force with the requests still in flight to units that left. It never writes
+//! anything but the last table, decides nothing about units, and serves on without controllers. Read `fleet.rs` first
 //! (what is in force), then `proxy.rs` (a request), `proxy/exchange.rs` (retries) and `edge.rs` (connections).
 
 mod answer;
@@ -26,6 +26,7 @@ pub use config::{Config, Limits, Network, NetworkError, Place, Timeouts};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use link::Gateways;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::sign::CertifiedKey;
 use service::{Admin, Clock, Identity, Stop, Tasks, durable};
@@ -88,13 +89,23 @@ impl Router {
         let Router { config, identity, .. } = self;
         let (admin, clock) = (Admin::new("router"), Clock::system());
         let numbers = Numbers::new(admin.metrics());
-        let signals = Signals { emptied: Arc::default(), in_flight: numbers.in_flight.clone() };
-        let fleet = Fleet::new(clock.clone(), signals.clone(), format!("deis.{}", config.domain));
+        let signals =
+            Signals { emptied: watch::Sender::default(), in_flight: numbers.in_flight.clone() };
+        let place =
+            fleet::Place { node: config.node.clone(), reserved: format!("deis.{}", config.domain) };
+        let fleet = Fleet::new(clock.clone(), signals.clone(), place);
         let certificates = Certificates::new(platform_certificate(&config)?);
         let acceptor = TlsAcceptor::from(Arc::new(certificates.server_config()?));
+        let tasks = Tasks::new(stop.clone());
+        let linked = link::Config {
+            identity,
+            gateways: config.gateways.clone(),
+            folder: config.place.folder.clone(),
+        };
+        let gateways = Gateways::start(linked, &tasks)?;
         let link = Link {
             node: config.node.clone(),
-            channel: service::channel(&identity, &config.gateway, "controller")?,
+            gateways,
             fleet: fleet.clone(),
             certificates: certificates.clone(),
             numbers: numbers.clone(),
@@ -120,7 +131,6 @@ impl Router {
             move || fleet.version().map(|_| ()).ok_or_else(|| "no route table yet".to_owned())
         });
 
-        let tasks = Tasks::new(stop.clone());
         tasks.spawn("admin", admin.serve(self.admin, stop.clone()));
         tasks.spawn("keep", link.clone().keep(config.place.folder.clone(), stop.clone()));
         tasks.spawn("follow", link.clone().follow(stop.clone()));

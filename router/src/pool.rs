@@ -121,6 +121,11 @@ impl Pool {
         });
     }
 
+    /// Closes all.
+    pub fn clear(&self) {
+        self.lock().idle.clear();
+    }
+
     /// Closes all and keeps none any more: the unit is to see that nobody needs it.
     pub fn close(&self) {
         *self.lock() = Shelf { idle: Vec::new(), is_closed: true };

@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use model::{name::UnitId, route::Endpoint};
+use model::name::UnitId;
 use service::Gauge;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::{balance, pool::Pool};
 
@@ -22,7 +22,7 @@ const LEFT: u32 = 1 << 31;
 #[derive(Debug, Clone, Default)]
 pub struct Signals {
     /// A unit that left the table has no request in flight any more.
-    pub emptied: Arc<Notify>,
+    pub emptied: watch::Sender<()>,
     /// Requests in flight to any unit.
     pub in_flight: Gauge,
 }
@@ -48,10 +48,10 @@ pub struct Claim(Arc<Unit>);
 
 impl Unit {
     /// A unit without requests.
-    pub fn new(endpoint: &Endpoint, signals: Signals) -> Unit {
+    pub fn new(id: UnitId, address: String, signals: Signals) -> Unit {
         Unit {
-            id: endpoint.unit.clone(),
-            address: endpoint.address.clone(),
+            id,
+            address,
             pool: Pool::default(),
             state: AtomicU32::new(0),
             failures: AtomicU32::new(0),
@@ -86,11 +86,20 @@ impl Unit {
         self.state.load(Ordering::SeqCst) & !LEFT
     }
 
-    /// A connection to it could not be made: it is left alone for a while.
+    /// A connection to it could not be made or died: it is left alone for a while. Idle ones are no better.
     pub fn failed(&self, now: Duration) {
+        self.pool.clear();
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let until = now + balance::hold(failures);
         self.held_until_ms.store(millis(until), Ordering::Relaxed);
+    }
+
+    /// It is to be tried again after it was left alone: by one request, while the others still leave it alone.
+    pub fn tries(&self, now: Duration) {
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            let until = now + balance::TRIAL;
+            self.held_until_ms.fetch_max(millis(until), Ordering::Relaxed);
+        }
     }
 
     /// A connection to it was made.
@@ -118,7 +127,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         self.0.signals.in_flight.add(-1);
         if self.0.state.fetch_sub(1, Ordering::SeqCst) == LEFT | 1 {
-            self.0.signals.emptied.notify_one();
+            self.0.signals.emptied.send_replace(());
         }
     }
 }
@@ -132,12 +141,7 @@ mod tests {
     use super::*;
 
     fn unit() -> Arc<Unit> {
-        let endpoint = Endpoint {
-            published: None,
-            unit: "u1".parse().unwrap(),
-            address: "127.0.0.1:1".to_owned(),
-        };
-        Arc::new(Unit::new(&endpoint, Signals::default()))
+        Arc::new(Unit::new("u1".parse().unwrap(), "127.0.0.1:1".to_owned(), Signals::default()))
     }
 
     #[test]
@@ -156,14 +160,14 @@ mod tests {
     #[tokio::test]
     async fn the_last_request_of_a_unit_that_left_wakes_the_report() {
         let unit = unit();
-        let emptied = unit.signals.emptied.clone();
+        let mut emptied = unit.signals.emptied.subscribe();
         let (first, second) = (unit.claim().unwrap(), unit.claim().unwrap());
         unit.leave();
         drop(first);
-        let early = tokio::time::timeout(Duration::from_millis(10), emptied.notified()).await;
+        let early = tokio::time::timeout(Duration::from_millis(10), emptied.changed()).await;
         assert!(early.is_err(), "one is still in flight");
         drop(second);
-        tokio::time::timeout(Duration::from_secs(5), emptied.notified()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), emptied.changed()).await.unwrap().unwrap();
     }
 
     #[test]
@@ -195,7 +199,12 @@ mod tests {
         assert!(unit.is_ejected(second) && !unit.is_ejected(second + balance::FIRST_HOLD));
         unit.failed(second);
         assert!(unit.is_ejected(second + balance::FIRST_HOLD));
+        let later = Duration::from_secs(9);
+        unit.tries(later);
+        assert!(unit.is_ejected(later), "one request tries it, the others do not");
         unit.worked();
-        assert!(!unit.is_ejected(second));
+        assert!(!unit.is_ejected(later));
+        unit.tries(later);
+        assert!(!unit.is_ejected(later), "nothing is tried with a unit that is well");
     }
 }

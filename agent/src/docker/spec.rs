@@ -1,8 +1,13 @@
 //! What containers are made from: names, labels, limits, and the same confinement for all of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
 
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, PortBinding};
+
+use model::unit::UnitKind;
 
 use crate::orders::Order;
 
@@ -22,6 +27,8 @@ pub const SPEC: &str = "trireme.spec";
 pub const ATTEMPT: &str = "trireme.attempt";
 /// Label: memory reserved, in bytes.
 pub const MEMORY: &str = "trireme.memory";
+/// Label: `true` on units that may never run twice.
+pub const EXCLUSIVE: &str = "trireme.exclusive";
 /// Label: a one-off command's name.
 pub const ONEOFF: &str = "trireme.oneoff";
 /// Label: `true` on one-off commands that outlive their session.
@@ -43,6 +50,8 @@ pub struct Place {
     pub network: String,
     /// The machine's CPU in thousandths of a core; the engine refuses limits above it.
     pub cpu_millis: u32,
+    /// Where units that take requests are published for routers of other nodes.
+    pub publish: Option<IpAddr>,
 }
 
 /// What one container may use.
@@ -78,7 +87,7 @@ pub struct OneOff<'a> {
 /// The container of one attempt at a unit.
 pub fn unit(order: &Order, attempt: u32, place: &Place) -> ContainerCreateBody {
     let unit = &order.unit;
-    let labels = [
+    let mut labels = vec![
         (UNIT, unit.id.to_string()),
         (APP, unit.app.to_string()),
         (PROCESS, unit.process.to_string()),
@@ -88,13 +97,35 @@ pub fn unit(order: &Order, attempt: u32, place: &Place) -> ContainerCreateBody {
         (ATTEMPT, attempt.to_string()),
         (MEMORY, unit.memory_bytes.to_string()),
     ];
+    if unit.exclusive {
+        labels.push((EXCLUSIVE, "true".to_owned()));
+    }
     let limits = Limits { memory_bytes: unit.memory_bytes, cpu_millis: order.cpu_millis };
+    let published = place.publish.filter(|_| takes_requests(order)).map(|address| {
+        // No host port is named: the engine chooses a free one.
+        let binding = PortBinding { host_ip: Some(address.to_string()), host_port: None };
+        (format!("{}/tcp", order.port), binding)
+    });
     ContainerCreateBody {
         hostname: Some(hostname(&unit.display_name())),
         env: Some(environment(order.env.iter())),
         labels: Some(labelled(labels)),
-        ..body(&order.image, &order.command, confined(limits, place))
+        exposed_ports: published.as_ref().map(|(port, _)| vec![port.clone()]),
+        ..body(
+            &order.image,
+            &order.command,
+            HostConfig {
+                port_bindings: published
+                    .map(|(port, binding)| [(port, Some(vec![binding]))].into()),
+                ..confined(limits, place)
+            },
+        )
     }
+}
+
+/// Whether routers send requests to it.
+fn takes_requests(order: &Order) -> bool {
+    order.unit.kind == UnitKind::Service && order.unit.process.is_web() && order.port != 0
 }
 
 /// The container of a one-off command.

@@ -73,6 +73,8 @@ impl Engine {
             }
             What::Stopped { container, last_lines } => {
                 memory.pending -= 1;
+                // One that was not ended is ended again.
+                memory.fencing.remove(&container.id);
                 match last_lines {
                     None => {}
                     Some(lines) if memory.unhealthy.is_some() => {

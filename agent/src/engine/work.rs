@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::{
     health::Verdict,
     orders::Order,
-    runtime::{Container, Ending, Runtime, RuntimeError, State},
+    runtime::{Container, Ending, Reach, Runtime, RuntimeError, State},
 };
 
 /// Containers made and started at once.
@@ -128,7 +128,9 @@ impl Worker {
             Ok((container, slot)) => {
                 let started = self.runtime.start(&container).await;
                 drop(slot);
-                started.map(|ip| running(&order, attempt, container, ip)).map_err(Failure::from)
+                started
+                    .map(|reach| running(&order, attempt, container, reach))
+                    .map_err(Failure::from)
             }
             Err(failure) => Err(failure),
         };
@@ -260,7 +262,7 @@ impl From<RuntimeError> for Failure {
     }
 }
 
-fn running(order: &Order, attempt: u32, id: String, ip: String) -> Container {
+fn running(order: &Order, attempt: u32, id: String, reach: Reach) -> Container {
     Container {
         id,
         unit: order.unit.id.clone(),
@@ -270,7 +272,8 @@ fn running(order: &Order, attempt: u32, id: String, ip: String) -> Container {
         spec: order.spec.clone(),
         memory_bytes: order.unit.memory_bytes,
         state: State::Running,
-        ip: Some(ip),
+        is_exclusive: order.unit.exclusive,
+        reach,
         // Later than any now: its age is zero.
         created: Time(u64::MAX),
     }

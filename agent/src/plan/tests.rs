@@ -7,6 +7,7 @@ use model::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::runtime::Reach;
 
 const NOW: Time = Time(1_000_000);
 const MIB: u64 = 1 << 20;
@@ -55,7 +56,11 @@ fn container(unit: &str, attempt: u32, state: State) -> Container {
         spec: "spec".to_owned(),
         memory_bytes: 100 * MIB,
         state,
-        ip: (state == State::Running).then(|| format!("10.0.0.{attempt}")),
+        is_exclusive: false,
+        reach: Reach {
+            ip: (state == State::Running).then(|| format!("10.0.0.{attempt}")),
+            published: None,
+        },
         created: Time(0),
     }
 }
@@ -66,6 +71,7 @@ struct Case {
     containers: Vec<Container>,
     memory: BTreeMap<UnitId, Memory>,
     is_live: bool,
+    is_fence_up: bool,
     is_drained: bool,
     capacity_bytes: u64,
 }
@@ -76,10 +82,11 @@ impl Case {
             orders.into_iter().map(|order| (order.unit.id.clone(), order)).collect();
         let memory = units.keys().map(|id| (id.clone(), Memory::new(NOW))).collect();
         Case {
-            orders: Orders { incarnation: "i".to_owned(), version: 1, units },
+            orders: Orders { incarnation: "i".to_owned(), epoch: 1, version: 1, units },
             containers,
             memory,
             is_live: true,
+            is_fence_up: true,
             is_drained: true,
             capacity_bytes: 1_000 * MIB,
         }
@@ -99,6 +106,7 @@ impl Case {
             is_drained: &|_| self.is_drained,
             capacity_bytes: self.capacity_bytes,
             sessions_bytes: 0,
+            is_fence_up: self.is_fence_up,
             now: NOW,
         })
     }
@@ -117,10 +125,11 @@ fn short(step: &Step) -> String {
         Step::Adopt(container) => of("adopt", container),
         Step::Lost(unit) => format!("lost {unit}"),
         Step::Gone(unit) => format!("gone {unit}"),
-        Step::NoRoom { unit, .. } => format!("no-room {unit}"),
+        Step::Wait { unit, code, .. } => format!("wait {unit} {code}"),
         Step::Start { unit, attempt } => format!("start {unit} {attempt}"),
         Step::Examine(container) => of("examine", container),
         Step::Stop { container, .. } => of("stop", container),
+        Step::Fence(container) => of("fence", container),
         Step::Remove(container) => of("remove", container),
     }
 }
@@ -154,9 +163,68 @@ fn a_running_container_is_adopted_and_then_left_alone() {
 #[test]
 fn a_container_with_a_new_address_is_adopted_anew() {
     let running = container("a", 1, State::Running);
-    let moved = Container { ip: Some("10.0.9.9".to_owned()), ..running.clone() };
-    let case = Case::new(vec![order("a", Desired::Run)], vec![moved]);
-    assert_eq!(case.remember("a", settled(&running)).steps(), ["adopt a 1"]);
+    let ip = Some("10.0.0.1".to_owned());
+    let published = Some("10.77.0.1:49153".to_owned());
+    for reach in [
+        Reach { ip: Some("10.0.9.9".to_owned()), published: None },
+        // The engine was restarted and chose another port.
+        Reach { ip, published },
+    ] {
+        let moved = Container { reach, ..running.clone() };
+        let case = Case::new(vec![order("a", Desired::Run)], vec![moved.clone()]);
+        let case = case.remember("a", settled(&running));
+        assert_eq!(case.steps(), ["adopt a 1"]);
+        assert_eq!(case.remember("a", settled(&moved)).steps(), Vec::<String>::new());
+    }
+}
+
+/// A node that hears no leader, with an exclusive unit `x` in this state.
+fn fenced(desired: Desired, states: &[State]) -> Case {
+    let mut order = order("x", desired);
+    order.unit.exclusive = true;
+    let attempts = states.iter().zip(1..);
+    let containers = attempts.map(|(state, attempt)| Container {
+        is_exclusive: true,
+        ..container("x", attempt, *state)
+    });
+    let mut case = Case::new(vec![order], containers.collect());
+    case.is_fence_up = false;
+    case
+}
+
+#[test]
+fn an_exclusive_unit_ends_whatever_is_being_done_with_it_and_others_run_on() {
+    let mut case = fenced(Desired::Run, &[State::Running, State::Running]);
+    let other = order("a", Desired::Run);
+    case.memory.insert(other.unit.id.clone(), Memory::new(NOW));
+    case.orders.units.insert(other.unit.id.clone(), other);
+    let running = container("a", 1, State::Running);
+    case.containers.push(running.clone());
+    let case = case.remember("a", settled(&running)).remember("x", |memory| memory.pending = 1);
+    assert_eq!(case.steps(), ["fence x 1", "fence x 2"]);
+    let is_ending = |memory: &mut Memory| memory.fencing = ["x-1", "x-2"].map(str::to_owned).into();
+    assert_eq!(case.remember("x", is_ending).steps(), Vec::<String>::new());
+    // Long graces do not count, and no order is needed.
+    assert_eq!(fenced(stop(), &[State::Running]).steps(), ["fence x 1"]);
+    let mut case = fenced(Desired::Run, &[State::Running]);
+    (case.orders, case.is_live) = (Orders::default(), false);
+    assert_eq!(case.steps(), ["fence x 1"]);
+    case.is_fence_up = true;
+    assert_eq!(case.steps(), Vec::<String>::new());
+}
+
+#[test]
+fn an_exclusive_unit_does_not_start_while_no_leader_is_heard() {
+    let mut case = fenced(Desired::Run, &[]);
+    assert_eq!(case.steps(), ["wait x fenced"]);
+    case.is_fence_up = true;
+    assert_eq!(case.steps(), ["start x 1"]);
+    case.is_fence_up = false;
+    let told = |memory: &mut Memory| memory.waits(FENCED, "waits".to_owned(), NOW);
+    let mut case = case.remember("x", told);
+    assert_eq!(case.steps(), Vec::<String>::new());
+    case.is_fence_up = true;
+    assert_eq!(case.steps(), ["start x 1"]);
 }
 
 #[test]
@@ -281,10 +349,10 @@ fn a_full_node_starts_nothing_more_and_says_so_once() {
     younger.unit.created = Time(2);
     let mut case = Case::new(vec![younger, order("b", Desired::Run)], vec![]);
     case.capacity_bytes = 150 * MIB;
-    assert_eq!(case.steps(), ["start b 1", "no-room a"]);
-    let Some(Step::NoRoom { reason, .. }) = case.plan().steps.pop() else { panic!("no room") };
+    assert_eq!(case.steps(), ["start b 1", "wait a no-room"]);
+    let Some(Step::Wait { reason, .. }) = case.plan().steps.pop() else { panic!("no room") };
     assert_eq!(reason, "needs 100 MiB of memory, the node has 50 MiB left");
-    let case = case.remember("a", |memory| memory.no_room(reason, NOW));
+    let case = case.remember("a", |memory| memory.waits(NO_ROOM, reason, NOW));
     assert_eq!(case.steps(), ["start b 1"]);
 }
 
@@ -300,7 +368,7 @@ fn strangers_and_starting_units_use_memory_too() {
         memory.pending = 1;
         memory.starts(NOW);
     });
-    assert_eq!(case.steps(), ["no-room b"]);
+    assert_eq!(case.steps(), ["wait b no-room"]);
 }
 
 /// What the engine and Docker make of a step.
@@ -319,8 +387,8 @@ fn carry_out(case: &mut Case, step: Step, clock: &mut u64) {
             memory.retry_at = None;
         }),
         Step::Gone(unit) => with(&unit, &mut |memory| memory.gone(now)),
-        Step::NoRoom { unit, reason } => {
-            with(&unit, &mut |memory| memory.no_room(reason.clone(), now));
+        Step::Wait { unit, code, reason } => {
+            with(&unit, &mut |memory| memory.waits(code, reason.clone(), now));
         }
         Step::Start { unit, attempt } => {
             let started = container(unit.as_str(), attempt, State::Running);
@@ -339,12 +407,12 @@ fn carry_out(case: &mut Case, step: Step, clock: &mut u64) {
             // The pause is over.
             memory.retry_at = None;
         }),
-        Step::Stop { container, .. } => {
+        Step::Stop { container, .. } | Step::Fence(container) => {
             with(&container.unit, &mut |memory| memory.stopped(container.attempt, now));
             for other in &mut case.containers {
                 if other.id == container.id {
                     other.state = State::Exited;
-                    other.ip = None;
+                    other.reach = Reach::default();
                 }
             }
         }
@@ -405,7 +473,7 @@ proptest! {
                 .count();
             let memory = &case.memory[id];
             match order.unit.desired {
-                Desired::Run => prop_assert!(running == 1 || memory.waits_for_room()),
+                Desired::Run => prop_assert!(running == 1 || memory.waits_for(NO_ROOM)),
                 Desired::Drain { .. } => prop_assert!(running <= 1),
                 Desired::Stop { .. } => {
                     prop_assert!(running == 0 && memory.phase == Phase::Gone);
@@ -420,12 +488,15 @@ proptest! {
     fn a_second_pass_begins_nothing_while_the_first_is_carried_out(mut case in any_case()) {
         for step in case.plan().steps {
             let unit = match &step {
-                Step::Adopt(_) | Step::Lost(_) | Step::Gone(_) | Step::NoRoom { .. } => {
+                Step::Adopt(_) | Step::Lost(_) | Step::Gone(_) | Step::Wait { .. } => {
                     carry_out(&mut case, step, &mut 0);
                     continue;
                 }
                 Step::Start { unit, .. } => unit.clone(),
-                Step::Examine(container) | Step::Stop { container, .. } | Step::Remove(container) => {
+                Step::Examine(container)
+                | Step::Stop { container, .. }
+                | Step::Fence(container)
+                | Step::Remove(container) => {
                     container.unit.clone()
                 }
             };

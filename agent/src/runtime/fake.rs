@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use model::{name::UnitId, time::Time};
 use tokio::sync::Notify;
 
-use super::{Container, Ending, Image, Runtime, RuntimeError, State, Target};
+use super::{Container, Ending, Image, Reach, Runtime, RuntimeError, State, Target};
 use crate::orders::Order;
 
 /// The engine. Clones are handles on the same one.
@@ -69,6 +69,18 @@ impl FakeRuntime {
         let ids: Vec<String> = world.running_of(unit);
         for id in ids {
             world.end(&id, Ending { code, out_of_memory, last_lines: vec!["crashed".to_owned()] });
+        }
+        drop(world);
+        self.0.changed.notify_one();
+    }
+
+    /// A running unit is published elsewhere, as after a restart of the engine.
+    pub fn publish(&self, unit: &UnitId, published: &str) {
+        let mut world = self.world();
+        for id in world.running_of(unit) {
+            if let Some(container) = world.containers.get_mut(&id) {
+                container.reach.published = Some(published.to_owned());
+            }
         }
         drop(world);
         self.0.changed.notify_one();
@@ -135,7 +147,7 @@ impl World {
             && container.state == State::Running
         {
             container.state = State::Exited;
-            container.ip = None;
+            container.reach = Reach::default();
             self.endings.insert(id.to_owned(), ending);
         }
     }
@@ -168,8 +180,12 @@ impl Runtime for FakeRuntime {
             name: order.unit.display_name(),
             attempt,
             // Told apart at start: an address is given to what can run.
-            ip: (!is_unstartable)
-                .then(|| format!("10.9.{}.{}", world.next_id / 250, world.next_id % 250 + 2)),
+            reach: Reach {
+                ip: (!is_unstartable)
+                    .then(|| format!("10.9.{}.{}", world.next_id / 250, world.next_id % 250 + 2)),
+                published: None,
+            },
+            is_exclusive: order.unit.exclusive,
             spec: order.spec.clone(),
             memory_bytes: order.unit.memory_bytes,
             state: State::Created,
@@ -186,15 +202,16 @@ impl Runtime for FakeRuntime {
         Ok(())
     }
 
-    async fn start(&self, container: &str) -> Result<String, RuntimeError> {
+    async fn start(&self, container: &str) -> Result<Reach, RuntimeError> {
         let mut world = self.answering()?;
         world.called("start", container);
         let gone = || RuntimeError::Gone(container.to_owned());
         let found = world.containers.get_mut(container).ok_or_else(gone)?;
-        let ip = found.ip.clone();
-        let ip = ip.ok_or_else(|| RuntimeError::Refused("no such command".to_owned()))?;
+        if found.reach.ip.is_none() {
+            return Err(RuntimeError::Refused("no such command".to_owned()));
+        }
         found.state = State::Running;
-        Ok(ip)
+        Ok(found.reach.clone())
     }
 
     async fn stop(&self, container: &str, _grace: Duration) -> Result<(), RuntimeError> {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use agent::{
     docker::{Docker, spec::Place},
     engine::{Engine, Handle, Parts},
+    fence::Fence,
     images::{Collector, UNUSED_FOR},
     logs::NoLines,
     orders::Orders,
@@ -27,13 +28,14 @@ struct World {
 }
 
 fn world(runtime: Arc<dyn Runtime>, registry: &str) -> World {
-    let clock = ManualClock::new(1_000_000);
+    let (clock, kick) = (ManualClock::new(1_000_000), Arc::new(Notify::new()));
     let parts = Parts {
         runtime: runtime.clone(),
         lines: Arc::new(NoLines),
         room: Room::new(1 << 30),
         clock: clock.clock(),
-        kick: Arc::new(Notify::new()),
+        fence: Fence::new(clock.clock(), kick.clone()),
+        kick,
     };
     let (_engine, handle) = Engine::new(parts, Tasks::new(Stop::new()));
     let collector = Collector::new(runtime, handle.clone(), clock.clock(), registry);
@@ -100,7 +102,12 @@ async fn the_real_engine_keeps_what_is_used_or_has_another_name() {
     docker(&["tag", &image("named"), &strange]);
     let container = docker(&["create", &image("used")]);
 
-    let place = Place { node: "n1".to_owned(), network: "trireme".to_owned(), cpu_millis: 1_000 };
+    let place = Place {
+        node: "n1".to_owned(),
+        network: "trireme".to_owned(),
+        cpu_millis: 1_000,
+        publish: None,
+    };
     let runtime = Arc::new(Docker::new("/var/run/docker.sock".into(), place));
     let mut world = world(runtime, &registry);
     world.handle.give(Orders::default(), true);

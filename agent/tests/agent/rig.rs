@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     process::Command,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -77,6 +77,8 @@ pub fn docker_fails(arguments: &[&str]) -> bool {
 pub struct FakeGateway {
     sets: watch::Sender<Option<AssignmentSet>>,
     report: watch::Sender<Option<NodeReport>>,
+    /// Whether it says that it leads.
+    leads: watch::Sender<bool>,
     /// Phases seen, in order, by unit.
     seen: Arc<Mutex<HashMap<String, Vec<Phase>>>>,
 }
@@ -119,7 +121,7 @@ impl Gateway for FakeGateway {
             }
         }
         self.report.send_replace(Some(report));
-        Ok(Response::new(ReportAnswer { leads: false }))
+        Ok(Response::new(ReportAnswer { leads: *self.leads.borrow() }))
     }
 }
 
@@ -221,6 +223,10 @@ pub struct Rig {
     servers: Option<Runtime>,
     running: Option<(Runtime, Stop)>,
     reserve: Option<u64>,
+    publish: Option<IpAddr>,
+    /// Gateways beside the one of this rig.
+    others: Vec<String>,
+    epoch: u64,
 }
 
 impl Rig {
@@ -240,6 +246,7 @@ impl Rig {
         let gateway = FakeGateway {
             sets: watch::Sender::new(None),
             report: watch::Sender::new(None),
+            leads: watch::Sender::new(true),
             seen: Arc::default(),
         };
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -256,6 +263,9 @@ impl Rig {
             servers: None,
             running: None,
             reserve: None,
+            publish: None,
+            others: Vec::new(),
+            epoch: 1,
         };
         rig.start_servers().await;
         rig.start_agent().await;
@@ -265,6 +275,21 @@ impl Rig {
     /// Leaves so much of the machine's memory to the system.
     pub fn reserve(&mut self, bytes: u64) {
         self.reserve = Some(bytes);
+    }
+
+    /// Publishes units on this address.
+    pub fn publish_on(&mut self, address: &str) {
+        self.publish = Some(address.parse().unwrap());
+    }
+
+    /// Further gateways for the agent's next start.
+    pub fn add_gateway(&mut self, address: String) {
+        self.others.push(address);
+    }
+
+    fn gateways(&self) -> Vec<String> {
+        let own = self.gateway_address.to_string();
+        self.others.iter().cloned().chain([own]).collect()
     }
 
     pub fn identity(&self, role: &str) -> Identity {
@@ -308,7 +333,7 @@ impl Rig {
     pub async fn start_agent(&mut self) {
         let config = Config {
             node: self.node.parse().unwrap(),
-            gateway: self.gateway_address.to_string(),
+            gateways: self.gateways(),
             logger: self.logger_address.to_string(),
             addresses: Addresses {
                 agent: self.agent.to_string(),
@@ -323,6 +348,7 @@ impl Rig {
             identity: self.folder.path().join("identity").join("agent"),
             docker_socket: "/var/run/docker.sock".into(),
             network: "trireme".to_owned(),
+            publish: self.publish,
             reserve_memory: self.reserve.map(service::Size),
         };
         let stop = Stop::new();
@@ -430,13 +456,18 @@ impl Rig {
 
     pub fn publish_as(&self, version: u64, incarnation: &str) {
         let units = self.units.values().cloned().collect();
-        let set = AssignmentSet { epoch: 0, version, incarnation: incarnation.to_owned(), units };
+        let set = AssignmentSet {
+            epoch: self.epoch,
+            version,
+            incarnation: incarnation.to_owned(),
+            units,
+        };
         self.gateway.sets.send_replace(Some(set));
     }
 
-    /// The controller counts anew.
-    pub fn reset_version(&mut self) {
-        self.version = 0;
+    /// Another lead: versions count anew.
+    pub fn begin_epoch(&mut self, epoch: u64) {
+        (self.epoch, self.version) = (epoch, 0);
     }
 
     pub fn id(&self, id: &str) -> UnitId {
@@ -445,6 +476,21 @@ impl Rig {
 
     pub fn report(&self) -> Option<NodeReport> {
         self.gateway.report.borrow().clone()
+    }
+
+    /// How many reports come in this time.
+    pub async fn count_reports(&self, within: Duration) -> usize {
+        let mut reports = self.gateway.report.subscribe();
+        let (began, mut count) = (Instant::now(), 0);
+        while let Some(left) = within.checked_sub(began.elapsed()) {
+            count += usize::from(tokio::time::timeout(left, reports.changed()).await.is_ok());
+        }
+        count
+    }
+
+    /// Whether the gateway says that it leads.
+    pub fn set_leads(&self, leads: bool) {
+        self.gateway.leads.send_replace(leads);
     }
 
     /// What was last told of a unit.

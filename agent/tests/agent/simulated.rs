@@ -4,10 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use agent::{
     engine::{Engine, Handle, Parts},
+    fence::{self, Fence},
     logs::NoLines,
     orders::{Order, Orders},
     room::Room,
-    runtime::fake::FakeRuntime,
+    runtime::{Container, State, fake::FakeRuntime},
 };
 use model::{
     name::{ReleaseNumber, UnitId},
@@ -23,6 +24,7 @@ const TICK: Duration = Duration::from_millis(10);
 struct Node {
     runtime: FakeRuntime,
     clock: ManualClock,
+    fence: Fence,
     handle: Handle,
     stop: Stop,
     orders: Orders,
@@ -42,17 +44,20 @@ impl Node {
     /// A node whose engine has containers already.
     fn on(runtime: FakeRuntime) -> Node {
         let (clock, stop) = (ManualClock::new(1_000_000), Stop::new());
+        let kick = Arc::new(Notify::new());
+        let fence = Fence::new(clock.clock(), kick.clone());
         let parts = Parts {
             runtime: Arc::new(runtime.clone()),
             lines: Arc::new(NoLines),
             room: Room::new(1 << 30),
             clock: clock.clock(),
-            kick: Arc::new(Notify::new()),
+            fence: fence.clone(),
+            kick,
         };
         let (engine, handle) = Engine::new(parts, Tasks::new(stop.clone()));
         tokio::spawn(engine.run(stop.clone()));
         let orders = Orders { incarnation: "i".to_owned(), ..Orders::default() };
-        Node { runtime, clock, handle, stop, orders }
+        Node { runtime, clock, fence, handle, stop, orders }
     }
 
     fn order(&mut self, id: &str, desired: Desired) -> UnitId {
@@ -245,4 +250,105 @@ async fn a_restarted_agent_tells_nothing_before_it_asked_what_runs() {
     let settled = first_told.await.unwrap();
     assert_eq!(settled.statuses[&unit].phase, Phase::Ready);
     assert_eq!(second.runtime.calls(), ["start a 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_dies_with_its_containers_is_told_and_everything_runs_again_when_it_is_back()
+{
+    let mut node = Node::new();
+    let units: Vec<UnitId> = (0..4).map(|n| node.order(&format!("u{n}"), Desired::Run)).collect();
+    for unit in &units {
+        node.until_phase(unit, Phase::Ready).await;
+    }
+    node.runtime.set_down(true);
+    node.runtime.power_cycle();
+    node.until("trouble", |node| node.handle.told().borrow().trouble.is_some()).await;
+    node.pass(Duration::from_secs(60)).await;
+    node.runtime.set_down(false);
+    for unit in &units {
+        node.until(&format!("{unit} back"), |node| {
+            let status = node.status(unit);
+            status.phase == Phase::Ready && status.restarts == 1
+        })
+        .await;
+    }
+    assert_eq!(node.handle.told().borrow().trouble, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unit_published_elsewhere_tells_so() {
+    let mut node = Node::new();
+    let unit = node.order("a", Desired::Run);
+    node.until_phase(&unit, Phase::Ready).await;
+    node.runtime.publish(&unit, "10.77.0.1:49160");
+    node.until("the new port", |node| {
+        node.status(&unit).published.as_deref() == Some("10.77.0.1:49160")
+    })
+    .await;
+    assert_eq!((node.status(&unit).phase, node.status(&unit).restarts), (Phase::Ready, 0));
+}
+
+impl Node {
+    /// An exclusive unit, which runs because a leader is heard.
+    async fn exclusive(&mut self, id: &str) -> UnitId {
+        let mut order = order(id, Desired::Run);
+        order.unit.exclusive = true;
+        let unit = order.unit.id.clone();
+        self.orders.units.insert(unit.clone(), order);
+        self.handle.give(self.orders.clone(), true);
+        self.hear_a_leader();
+        self.until_phase(&unit, Phase::Ready).await;
+        unit
+    }
+
+    /// A beat sent now is acknowledged, and orders come on a stream opened after that.
+    fn hear_a_leader(&self) {
+        let now = self.clock.clock().monotonic();
+        self.fence.acknowledged(now);
+        self.fence.ordered(now);
+    }
+
+    fn running(&self, unit: &UnitId) -> usize {
+        let containers = self.runtime.containers();
+        let is_running =
+            |container: &&Container| container.unit == *unit && container.state == State::Running;
+        containers.iter().filter(is_running).count()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exclusive_unit_ends_in_time_and_comes_back_with_a_leaders_orders() {
+    let mut node = Node::new();
+    let other = node.order("a", Desired::Run);
+    let unit = node.exclusive("x").await;
+    let sent = node.clock.clock().monotonic();
+    node.fence.acknowledged(sent);
+    node.pass(fence::FALLS_AFTER - TICK).await;
+    assert_eq!((node.running(&unit), node.status(&unit).phase), (1, Phase::Ready));
+    node.pass(TICK * 3).await;
+    assert_eq!((node.running(&unit), node.running(&other)), (0, 1), "only it ends");
+    node.until("the reason", |node| node.status(&unit).trouble.is_some()).await;
+    let status = node.status(&unit);
+    assert_eq!((status.phase, status.trouble.unwrap().code.as_str()), (Phase::Assigned, "fenced"));
+
+    node.fence.acknowledged(node.clock.clock().monotonic());
+    node.pass(Duration::from_secs(1)).await;
+    assert_eq!(node.running(&unit), 0, "what it was ordered before the silence may be old");
+    node.hear_a_leader();
+    node.until_phase(&unit, Phase::Ready).await;
+    assert_eq!(node.status(&unit).trouble, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_agent_ends_an_exclusive_unit_it_finds_until_a_leader_orders_it() {
+    let mut first = Node::new();
+    let unit = first.exclusive("x").await;
+    first.stop.set();
+    let second = Node::on(first.runtime.clone());
+    second.handle.give(first.orders.clone(), false);
+    second.until("its end", |node| node.running(&unit) == 0).await;
+    second.handle.give(first.orders.clone(), true);
+    second.hear_a_leader();
+    second.until_phase(&unit, Phase::Ready).await;
+    assert_eq!(second.running(&unit), 1);
 }

@@ -9,7 +9,7 @@ use model::{
 
 use crate::{
     lifecycle::get,
-    rig::{SERVER, docker, eventually, with_rig},
+    rig::{SERVER, change, docker, eventually, with_rig},
 };
 
 /// Long enough for a wrong agent to do harm: several passes and reports.
@@ -58,11 +58,11 @@ fn units_are_seen_to_without_a_controller() {
         })
         .await;
 
-        // The controller is back and counts its versions anew.
+        // The controller is back, leads anew and counts from one.
         rig.start_servers().await;
         let status = rig.until_phase("web-1", Phase::Ready).await;
         assert_eq!(status.restarts, 1);
-        rig.reset_version();
+        rig.begin_epoch(2);
         rig.kill_servers();
         rig.desire("web-1", Desired::Stop { since: Time(5) });
         rig.start_servers().await;
@@ -131,5 +131,89 @@ fn a_container_somebody_removed_is_replaced() {
             status.phase == Phase::Ready && status.restarts == 1
         })
         .await;
+    });
+}
+
+#[test]
+fn orders_of_an_earlier_lead_are_left_out_even_after_a_restart() {
+    with_rig(async |mut rig| {
+        rig.begin_epoch(7);
+        let unit = rig.unit("web-1", SERVER);
+        rig.order(unit);
+        rig.until_phase("web-1", Phase::Ready).await;
+        rig.kill_agent();
+        // A controller that does not know yet that it leads no more; its versions are higher.
+        rig.begin_epoch(6);
+        rig.desire_quietly("web-1", Desired::Stop { since: Time(5) });
+        rig.publish_as(1_000, "incarnation-1");
+        rig.start_agent().await;
+        rig.until_phase("web-1", Phase::Ready).await;
+        tokio::time::sleep(WHILE).await;
+        assert_eq!(rig.status("web-1").expect("it is known").phase, Phase::Ready);
+        rig.begin_epoch(8);
+        rig.publish();
+        rig.until_phase("web-1", Phase::Gone).await;
+    });
+}
+
+#[test]
+fn a_mute_gateway_delays_neither_reports_nor_orders() {
+    with_rig(async |mut rig| {
+        rig.kill_agent();
+        // Connections are taken and nothing is ever said.
+        let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        rig.add_gateway(mute.local_addr().expect("it listens").to_string());
+        rig.start_agent().await;
+        let unit = rig.unit("web-1", SERVER);
+        rig.order(unit);
+        rig.until_phase("web-1", Phase::Ready).await;
+        let reports = rig.count_reports(Duration::from_secs(5)).await;
+        assert!(reports >= 4, "{reports} reports in 5 s");
+    });
+}
+
+#[test]
+fn an_exclusive_unit_ends_when_no_leader_acknowledges_and_comes_back_when_one_does() {
+    with_rig(async |mut rig| {
+        let mut unit = rig.unit("clock-1", SERVER);
+        change(&mut unit, |unit| unit.exclusive = true);
+        rig.order(unit);
+        rig.until_phase("clock-1", Phase::Ready).await;
+        rig.set_leads(false);
+        let status = rig.until("clock-1", "fenced", |status| status.trouble.is_some()).await;
+        assert_eq!(status.trouble.expect("it was asked for").code, "fenced");
+        let label = format!("label=trireme.unit={}", rig.id("clock-1"));
+        assert_eq!(docker(&["ps", "-q", "--filter", &label]), "");
+        rig.set_leads(true);
+        rig.until_phase("clock-1", Phase::Ready).await;
+    });
+}
+
+#[test]
+fn a_published_unit_is_reached_where_it_says_and_follows_the_engines_choice() {
+    with_rig(async |mut rig| {
+        rig.kill_agent();
+        rig.publish_on("127.0.0.1");
+        rig.start_agent().await;
+        let unit = rig.unit("web-1", SERVER);
+        rig.order(unit);
+        let status = rig.until_phase("web-1", Phase::Ready).await;
+        let published = status.published.expect("it is published");
+        assert!(published.starts_with("127.0.0.1:"), "{published}");
+        assert!(get(&published).await.expect("it answers").ends_with("ok"));
+
+        rig.kill_agent();
+        rig.start_agent().await;
+        let adopted = rig.until_phase("web-1", Phase::Ready).await;
+        assert_eq!(adopted.published.as_ref(), Some(&published));
+        // The engine chooses another port for a container that is started again.
+        let container = rig.containers("web-1").remove(0);
+        docker(&["restart", "-t", "0", &container]);
+        let moved = eventually("the port that the engine tells", async || {
+            let status = rig.status("web-1")?;
+            let told = status.published.filter(|_| status.phase == Phase::Ready)?;
+            get(&told).await
+        });
+        assert!(moved.await.ends_with("ok"));
     });
 }

@@ -5,7 +5,8 @@ use model::route::AppRoute;
 use super::*;
 
 fn fleet() -> Fleet {
-    Fleet::new(Clock::system(), Signals::default(), "deis.apps.localhost".to_owned())
+    let place = Place { node: "n1".to_owned(), reserved: "deis.apps.localhost".to_owned() };
+    Fleet::new(Clock::system(), Signals::default(), place)
 }
 
 fn table(version: u64, units: &[(&str, &str)]) -> RouteTable {
@@ -66,6 +67,33 @@ fn a_unit_at_a_new_address_is_another_target_but_has_not_left() {
     fleet.apply(&table(2, &[("u1", "h:2")]));
     assert_eq!(draining(&fleet), []);
     assert_eq!(fleet.claim(HOST, &[]).unwrap().unit().address, "h:2");
+}
+
+#[test]
+fn a_unit_is_reached_directly_on_its_own_node_and_where_it_is_published_from_others() {
+    let fleet = fleet();
+    let mut table = table(1, &[("u1", "172.18.0.2:5000")]);
+    for (node, address) in [("n1", "172.18.0.2:5000"), ("n2", "10.77.0.2:49153")] {
+        table.apps[0].units[0].published = Some(model::route::Published {
+            node: node.parse().unwrap(),
+            address: "10.77.0.2:49153".to_owned(),
+        });
+        fleet.apply(&table);
+        assert_eq!(fleet.claim(HOST, &[]).unwrap().unit().address, address, "{node}");
+    }
+}
+
+#[test]
+fn a_unit_left_alone_is_tried_again_by_one_request_only() {
+    let manual = service::ManualClock::new(0);
+    let place = Place { node: "n1".to_owned(), reserved: String::new() };
+    let fleet = Fleet::new(manual.clock(), Signals::default(), place);
+    fleet.apply(&table(1, &[("u1", "h:1"), ("u2", "h:2")]));
+    let dead = fleet.units().into_iter().find(|unit| unit.id.as_str() == "u1").unwrap();
+    dead.failed(std::time::Duration::ZERO);
+    manual.advance(balance::FIRST_HOLD);
+    let chosen = (0..200).filter(|_| fleet.claim(HOST, &[]).unwrap().unit().id == dead.id).count();
+    assert_eq!(chosen, 1);
 }
 
 #[test]

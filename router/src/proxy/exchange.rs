@@ -4,6 +4,7 @@
 //! |---|---|
 //! | no connection could be made | another unit, whatever the request; all of them again for up to a second |
 //! | the request was not written | the same unit on a new connection |
+//! | a connection died: its node is silent | another unit, if the request may be repeated; the unit is left alone |
 //! | an idle connection broke before an answer | again on a new connection, if the request may be repeated |
 //! | a new connection broke before an answer | one other attempt, if the request may be repeated |
 //! | no answer in time | nothing: the unit may be working on it |
@@ -18,7 +19,7 @@ use super::Proxy;
 use crate::{
     answer::Refusal,
     body::{Activity, RequestBody},
-    connection::{ConnectError, Connection},
+    connection::{self, ConnectError, Connection},
     fleet::NoUnit,
     pool::Sending,
     unit::{Claim, Unit},
@@ -30,6 +31,8 @@ const REACH_FOR: Duration = Duration::from_secs(1);
 const REACH_PAUSE: Duration = Duration::from_millis(50);
 /// No further unit is tried after this, as when connections to many of them time out.
 const REACH_AT_MOST: Duration = Duration::from_secs(10);
+/// How long one connection attempt may take while there is another unit to try.
+const SHORT_ATTEMPT: Duration = Duration::from_secs(1);
 /// Most times a request is sent in all.
 const MAX_SENT: u32 = 4;
 /// How many new connections may break under a request that may be repeated: it might be what breaks them.
@@ -71,6 +74,8 @@ enum Failure {
     Unsent(Box<Request<RequestBody>>),
     /// The connection broke.
     Broken,
+    /// Nothing comes from the unit's node any more.
+    Dead,
     /// No answer in time.
     Silent,
 }
@@ -87,7 +92,7 @@ impl Proxy {
             let is_reused = pooled.is_some();
             let mut connection = match pooled {
                 Some(connection) => connection,
-                None => match self.connect(&claim, &mut attempts).await {
+                None => match self.connect(host, &claim, &mut attempts).await {
                     Some(connection) => connection,
                     None => continue,
                 },
@@ -100,6 +105,10 @@ impl Proxy {
             };
             match failure {
                 Failure::Silent => {}
+                Failure::Dead => {
+                    claim.unit().failed(self.clock.monotonic());
+                    attempts.tried.push(claim.unit().clone());
+                }
                 Failure::Unsent(_) | Failure::Broken if is_reused => claim.unit().pool.broke(),
                 Failure::Unsent(_) | Failure::Broken => attempts.tried.push(claim.unit().clone()),
             }
@@ -133,9 +142,18 @@ impl Proxy {
         claim.unit().pool.take(sending, self.clock.monotonic(), self.timeouts.pool_idle)
     }
 
-    async fn connect(&self, claim: &Claim, attempts: &mut Attempts) -> Option<Connection> {
+    async fn connect(
+        &self,
+        host: &str,
+        claim: &Claim,
+        attempts: &mut Attempts,
+    ) -> Option<Connection> {
         let unit = claim.unit();
-        match Connection::open(&unit.address, self.timeouts.connect).await {
+        let mut patience = self.timeouts.connect;
+        if self.fleet.has_another(host, unit, &attempts.tried) {
+            patience = patience.min(SHORT_ATTEMPT);
+        }
+        match Connection::open(&unit.address, patience).await {
             Ok(connection) => {
                 unit.worked();
                 Some(connection)
@@ -165,6 +183,7 @@ impl Proxy {
         tokio::select! {
             answered = connection.send(request) => answered.map_err(|mut error| match error.take_message() {
                 Some(request) => Failure::Unsent(Box::new(request)),
+                None if connection::is_silence(error.error()) => Failure::Dead,
                 None => Failure::Broken,
             }),
             () = activity.silent_for(self.timeouts.first_byte) => Err(Failure::Silent),
@@ -185,6 +204,7 @@ impl Attempts {
             Failure::Silent if activity.is_complete() => return Err(Refusal::Silent),
             Failure::Silent => return Err(Refusal::ClientSilent),
             Failure::Unsent(request) => *request,
+            Failure::Dead => spare.ok_or(Refusal::Broken)?,
             Failure::Broken => {
                 self.broken += u32::from(!is_reused);
                 spare.filter(|_| self.broken < MAX_BROKEN).ok_or(Refusal::Broken)?

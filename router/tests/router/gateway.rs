@@ -24,7 +24,7 @@ use tonic::{
 /// The handle a test holds. Dropping it ends the gateway.
 pub struct FakeGateway {
     pub address: SocketAddr,
-    pub tables: watch::Sender<RouteTable>,
+    pub tables: watch::Sender<Option<RouteTable>>,
     reports: Arc<Mutex<Vec<RouterStatus>>>,
     stop: Stop,
 }
@@ -39,8 +39,7 @@ impl FakeGateway {
     pub fn start(identity: &Identity) -> FakeGateway {
         let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = incoming.local_addr().unwrap();
-        let (tables, reports, stop) =
-            (watch::Sender::new(RouteTable::default()), Arc::default(), Stop::new());
+        let (tables, reports, stop) = (watch::Sender::new(None), Arc::default(), Stop::new());
         let service = Service { tables: tables.subscribe(), reports: Arc::clone(&reports) };
         let server = Server::builder()
             .tls_config(identity.server_tls())
@@ -70,7 +69,7 @@ impl FakeGateway {
 }
 
 struct Service {
-    tables: watch::Receiver<RouteTable>,
+    tables: watch::Receiver<Option<RouteTable>>,
     reports: Arc<Mutex<Vec<RouterStatus>>>,
 }
 
@@ -85,7 +84,8 @@ impl Gateway for Service {
         service::peer(&request)?.require_role(&["router"])?;
         let tables = WatchStream::new(self.tables.clone());
         let json = |table| wire::RouteTable { table_json: serde_json::to_string(&table).unwrap() };
-        Ok(Response::new(Box::pin(tables.map(move |table| Ok(json(table))))))
+        let sent = tables.filter_map(move |table| std::future::ready(table.map(json).map(Ok)));
+        Ok(Response::new(Box::pin(sent)))
     }
 
     async fn report_router(

@@ -1,6 +1,7 @@
 //! What a client does not notice: units that refuse, break or close connections.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,7 +10,11 @@ use std::{
 };
 
 use http::StatusCode;
-use tokio::{io::AsyncReadExt, task::JoinSet};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpSocket, TcpStream},
+    task::JoinSet,
+};
 
 use super::{
     client::{Client, SHOP, get, request, whole},
@@ -205,4 +210,96 @@ async fn an_answer_that_stops_half_way_is_not_taken_for_a_whole_one() {
     let mut client = Client::connect(rig.router.http).await;
     let ended = tokio::time::timeout(Duration::from_secs(10), client.get("/")).await;
     assert!(ended.expect("ended in time").is_err());
+}
+
+/// Another node's address, at which a listener's queue is full: what comes is dropped, nothing is answered.
+async fn silent_address() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(connected) =
+        tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+    {
+        queued.push(connected.unwrap());
+    }
+    (listener, queued, address)
+}
+
+#[tokio::test]
+async fn a_unit_on_a_vanished_node_costs_a_second_once_and_no_request() {
+    let rig = Rig::start().await;
+    let (_listener, _queued, silent) = silent_address().await;
+    let unit = Unit::start(|request| async move { say(request.method().to_string()) }).await;
+    rig.serve(&[silent, unit.address]).await;
+    let mut client = Client::connect(rig.router.http).await;
+    let mut slow = 0;
+    for _ in 0..40 {
+        let started = tokio::time::Instant::now();
+        assert_eq!(client.get("/").await.unwrap().text, "GET");
+        assert_eq!(client.post("/", "body").await.unwrap().text, "POST");
+        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        slow += usize::from(started.elapsed() >= Duration::from_millis(900));
+    }
+    assert!((1..=3).contains(&slow), "it was met and then left alone: {slow}");
+}
+
+/// An address of this machine whose packets are dropped from some moment on, as if it were a node that lost its power.
+struct Vanishing(String);
+
+impl Vanishing {
+    fn new() -> Vanishing {
+        let number = std::process::id();
+        Vanishing(format!("127.77.{}.{}", number >> 8 & 0xff, number & 0xff | 1))
+    }
+
+    fn iptables(&self, action: &str) -> bool {
+        ["-s", "-d"].into_iter().all(|side| {
+            let rule = ["-w", action, "INPUT", side, &self.0, "-j", "DROP"];
+            std::process::Command::new("iptables").args(rule).status().unwrap().success()
+        })
+    }
+}
+
+impl Drop for Vanishing {
+    fn drop(&mut self) {
+        self.iptables("-D");
+    }
+}
+
+#[tokio::test]
+async fn a_get_in_flight_to_a_node_that_vanishes_is_answered_by_another_unit() {
+    let rig = Rig::start().await;
+    let node = Vanishing::new();
+    let asked = Arc::new(tokio::sync::Notify::new());
+    let deaf = Unit::on(format!("{}:0", node.0).parse().unwrap(), {
+        let asked = asked.clone();
+        move |_| {
+            asked.notify_one();
+            std::future::pending()
+        }
+    })
+    .await;
+    rig.serve(&[deaf.address]).await;
+    let http = rig.router.http;
+    let ask = |method: &'static str| {
+        tokio::spawn(async move {
+            let mut client = Client::connect(http).await;
+            match method {
+                "GET" => client.get("/").await.unwrap(),
+                _ => client.post("/", "body").await.unwrap(),
+            }
+        })
+    };
+    let (getting, posting) = (ask("GET"), ask("POST"));
+    asked.notified().await;
+    asked.notified().await;
+    let good = Unit::saying("good").await;
+    rig.serve(&[deaf.address, good.address]).await;
+    assert!(node.iptables("-A"), "this test needs root and iptables");
+    let started = tokio::time::Instant::now();
+    assert_eq!(getting.await.unwrap().text, "good");
+    assert_eq!(posting.await.unwrap().status, StatusCode::BAD_GATEWAY, "it may have been done");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }

@@ -13,6 +13,8 @@ use super::gateway::FakeGateway;
 pub struct Rig {
     pub folder: TempDir,
     pub gateway: FakeGateway,
+    /// Of a controller that does not lead: it sends nothing until it is given a table.
+    pub second_gateway: FakeGateway,
     pub router: Running,
 }
 
@@ -47,23 +49,26 @@ impl Rig {
             Identity::load(&dir).unwrap()
         };
         identity("router");
-        let gateway = FakeGateway::start(&identity("controller"));
+        let controller = identity("controller");
+        let gateway = FakeGateway::start(&controller);
+        let second_gateway = FakeGateway::start(&controller);
         let mut config = config(folder.path(), gateway.address);
+        config.gateways.push(second_gateway.address.to_string());
         change(&mut config);
         let router = start(config);
-        Rig { folder, gateway, router }
+        Rig { folder, gateway, second_gateway, router }
     }
 
     /// Sends a table and waits until the router says it serves from it.
     pub async fn apply(&self, table: RouteTable) {
         let version = table.version;
-        self.gateway.tables.send_replace(table);
+        self.gateway.tables.send_replace(Some(table));
         self.gateway.report(|report| report.version == version).await;
     }
 
     /// One app `shop` at `shop.apps.localhost` with these units.
     pub async fn serve(&self, units: &[SocketAddr]) {
-        let version = self.gateway.tables.borrow().version + 1;
+        let version = self.gateway.tables.borrow().as_ref().map_or(1, |table| table.version + 1);
         self.apply(shop(version, units)).await;
     }
 }
@@ -83,7 +88,7 @@ pub fn config(folder: &Path, gateway: SocketAddr) -> Config {
     Config {
         node: "n1".to_owned(),
         domain: "apps.localhost".to_owned(),
-        gateway: gateway.to_string(),
+        gateways: vec![gateway.to_string()],
         place: Place {
             http: any,
             https: any,

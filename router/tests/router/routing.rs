@@ -1,7 +1,9 @@
 //! Which app a host name leads to, and what is said when it leads nowhere.
 
+use std::time::Duration;
+
 use http::StatusCode;
-use model::route::RouteTable;
+use model::route::{RouteTable, RouterStatus};
 
 use super::{
     client::{self, SHOP, get, request},
@@ -69,7 +71,7 @@ async fn a_restarted_router_serves_from_its_disk_without_a_gateway() {
     let unit = Unit::saying("still here").await;
     rig.serve(&[unit.address]).await;
     let path = rig.folder.path().join("router/table.json");
-    eventually("the kept table", std::time::Duration::from_secs(10), || {
+    eventually("the kept table", Duration::from_secs(10), || {
         let text = std::fs::read_to_string(&path).ok()?;
         text.contains("unit-").then_some(())
     })
@@ -87,7 +89,7 @@ async fn a_restarted_router_serves_from_its_disk_without_a_gateway() {
 
 #[tokio::test]
 async fn without_any_table_the_router_is_alive_but_not_well() {
-    let rig = Rig::with(|config| config.gateway = rig::closed_port().to_string()).await;
+    let rig = Rig::with(|config| config.gateways = vec![rig::closed_port().to_string()]).await;
     assert_eq!(get(rig.router.admin, "localhost", "/__lbheartbeat__").await.status, StatusCode::OK);
     let unwell = get(rig.router.admin, "localhost", "/__heartbeat__").await;
     assert_eq!(unwell.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -111,4 +113,24 @@ async fn answers_and_the_table_are_counted() {
     ] {
         assert!(metrics.contains(&format!("\n{line}\n")), "{line} in {metrics}");
     }
+}
+
+#[tokio::test]
+async fn a_table_of_an_earlier_lead_is_left_out_and_every_controller_hears_the_version() {
+    let rig = Rig::start().await;
+    let (old, new) = (Unit::saying("old").await, Unit::saying("new").await);
+    rig.serve(&[old.address]).await;
+    // Another controller leads now, and counts from one.
+    let table = RouteTable { epoch: 5, ..rig::shop(1, &[new.address]) };
+    rig.second_gateway.tables.send_replace(Some(table));
+    let is_applied = |report: &RouterStatus| (report.epoch, report.version) == (5, 1);
+    rig.second_gateway.report(is_applied).await;
+    rig.gateway.report(is_applied).await;
+    // The first does not know yet that it leads no more.
+    rig.gateway.tables.send_replace(Some(rig::shop(99, &[old.address])));
+    let latest = RouteTable { epoch: 5, ..rig::shop(2, &[new.address]) };
+    rig.second_gateway.tables.send_replace(Some(latest));
+    rig.gateway.report(|report| (report.epoch, report.version) == (5, 2)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(get(rig.router.http, SHOP, "/").await.text, "new");
 }
