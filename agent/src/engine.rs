@@ -172,6 +172,7 @@ impl Engine {
             async move {
                 loop {
                     tokio::select! {
+                        biased;
                         () = stop.wait() => return,
                         () = runtime.changed() => kick.notify_one(),
                     }
@@ -193,6 +194,7 @@ impl Engine {
         tokio::pin!(pause);
         loop {
             let needs_pass = tokio::select! {
+                biased;
                 () = stop.wait() => return false,
                 () = &mut pause => true,
                 () = kick.notified() => true,
@@ -337,6 +339,7 @@ impl Engine {
         self.tasks.spawn(name, async move {
             // The engine carries a begun call through without us; the next run sees what came of it.
             tokio::select! {
+                biased;
                 () = stop.wait() => {}
                 () = work => {}
             }
