@@ -21,6 +21,7 @@ mod ledger;
 mod network;
 mod people;
 mod run;
+mod scenarios;
 mod trace;
 mod truth;
 mod world;
