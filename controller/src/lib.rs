@@ -150,8 +150,7 @@ impl Controller {
         let (node, reach) = (own.name.clone(), Reach::new(identity.clone(), own));
         let logs = Logs::start(reach.clone(), view.subscribe(), clock.clone(), &tasks)?;
         let (records_too, images) = (records.clone(), Images::new(reach));
-        let outside =
-            Others::new(records_too, logs.clone(), images, clock.clone(), tasks.clone());
+        let outside = Others::new(records_too, logs.clone(), images, clock.clone(), tasks.clone());
         let mind = Mind::start(mind::Parts {
             node,
             records: records.clone(),

@@ -71,9 +71,7 @@ pub struct Mind {
 }
 
 /// Reads the store: its image, and the first view of it.
-pub async fn read(
-    records: &Records,
-) -> Result<(Arc<Observer>, watch::Sender<View>), ObserveError> {
+pub async fn read(records: &Records) -> Result<(Arc<Observer>, watch::Sender<View>), ObserveError> {
     let observer = Arc::new(Observer::start(records.clone()).await?);
     let (snapshot, _) = observer.snapshot(|_| {});
     Ok((observer, watch::Sender::new(View { snapshot, ..View::default() })))

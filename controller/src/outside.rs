@@ -35,8 +35,7 @@ pub struct Others {
 impl Others {
     /// Reached by these ways.
     pub fn new(records: Records, logs: Logs, images: Images, clock: Clock, tasks: Tasks) -> Others {
-        let retention =
-            Retention::new(images.clone(), logs.clone(), records.clone(), clock, tasks);
+        let retention = Retention::new(images.clone(), logs.clone(), records.clone(), clock, tasks);
         Others { records, logs, images, retention: Mutex::new(retention) }
     }
 }

@@ -32,7 +32,7 @@ type Pace = Box<dyn FnMut() -> Duration + Send>;
 struct World {
     pace: Option<Pace>,
     clock: Option<Clock>,
-    images: BTreeMap<String, String>,
+    made_from: BTreeMap<String, String>,
     runs_once: BTreeSet<String>,
     unhealthy_images: BTreeSet<String>,
     ending_images: BTreeMap<String, i64>,
@@ -194,14 +194,14 @@ impl World {
     }
 
     fn is_well(&self, container: &Container) -> bool {
-        let image = self.images.get(&container.id);
+        let image = self.made_from.get(&container.id);
         !self.unhealthy.contains(&container.unit)
             && !image.is_some_and(|image| self.unhealthy_images.contains(image))
     }
 
     /// The exit code of a container that ends as soon as it is started.
     fn code_at_once(&self, id: &str) -> Option<i64> {
-        let of_image = self.images.get(id).and_then(|image| self.ending_images.get(image));
+        let of_image = self.made_from.get(id).and_then(|image| self.ending_images.get(image));
         of_image.copied().or(self.run_once_code.filter(|_| self.runs_once.contains(id)))
     }
 
@@ -241,7 +241,7 @@ impl Runtime for FakeRuntime {
             state: State::Created,
             created: Time(world.clock.as_ref().map_or(0, Clock::now_ms)),
         };
-        world.images.insert(id.clone(), order.image.clone());
+        world.made_from.insert(id.clone(), order.image.clone());
         if order.unit.kind == UnitKind::ReleasePhase {
             world.runs_once.insert(id.clone());
         }
@@ -305,7 +305,7 @@ impl Runtime for FakeRuntime {
         world.called("remove", container);
         world.containers.remove(container);
         world.endings.remove(container);
-        world.images.remove(container);
+        world.made_from.remove(container);
         world.runs_once.remove(container);
         Ok(())
     }

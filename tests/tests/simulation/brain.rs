@@ -15,6 +15,7 @@ use store::Store;
 
 use crate::dice::Dice;
 use crate::door::Door;
+use crate::host::name;
 use crate::ledger::{Hand, Ledger};
 use crate::network::Network;
 use crate::trace::Trace;
@@ -142,9 +143,19 @@ impl Brain {
         let passed_ms = ground.trace.passed_ms();
         let clock = Clock::steady_from((START_MS + passed_ms).saturating_add_signed(skew_ms));
         let (wake, seal) = (Wake::new(), Arc::new(Seal::new(&[7; 32])));
-        let started = Mind::start(mind::Parts {
-            node: format!("n{index}"),
-            records: records(Hand::Planner, "planner's way"),
+        let own = records(Hand::Planner, "planner's way");
+        let (observer, view) = match mind::read(&own).await {
+            Ok(read) => read,
+            Err(error) => {
+                ground.trace.say(format!("c{index} did not start: {error}"));
+                return None;
+            }
+        };
+        let mind = Mind::start(mind::Parts {
+            node: name(index),
+            records: own,
+            observer,
+            view,
             incarnation: INCARNATION.to_owned(),
             rivals: Rivals::Possible,
             seal: seal.clone(),
@@ -156,18 +167,10 @@ impl Brain {
             wake: wake.clone(),
             tasks: Tasks::new(stop.clone()),
         });
-        match started.await {
-            Ok(mind) => {
-                ground.trace.say(format!("c{index} started"));
-                ground.truth.listens(index);
-                let records = records(Hand::Api, "people's way");
-                Some(Life { mind, records, clock, seal, wake, stop: stop.clone() })
-            }
-            Err(error) => {
-                ground.trace.say(format!("c{index} did not start: {error}"));
-                None
-            }
-        }
+        ground.trace.say(format!("c{index} started"));
+        ground.truth.listens(index);
+        let records = records(Hand::Api, "people's way");
+        Some(Life { mind, records, clock, seal, wake, stop: stop.clone() })
     }
 
     /// Kills it: what it had under way may still arrive, what it has not sent never will.

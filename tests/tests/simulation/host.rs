@@ -167,6 +167,7 @@ impl Host {
             name: self.0.name.clone(),
             addresses: Addresses::default(),
             memory_bytes: self.0.capacity,
+            sessions_bytes: 0,
             cpu_millis: 4_000,
             disk_free_bytes: 1 << 30,
             trouble: told.trouble.clone(),

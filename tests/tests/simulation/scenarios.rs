@@ -332,9 +332,8 @@ fn a_deploy_whose_leader_dies_is_brought_to_its_end_by_the_next() {
         cluster.world.brains[leader].kill();
         let is_bounded = |it: &Cluster| it.well() >= COUNT && it.units().len() <= 2 * COUNT;
         cluster.during(40, "all serve, and none too many", is_bounded).await;
-        let is_done = |it: &Cluster| {
-            it.is_settled() && it.units().keys().all(|unit| !old.contains(unit))
-        };
+        let is_done =
+            |it: &Cluster| it.is_settled() && it.units().keys().all(|unit| !old.contains(unit));
         cluster.within(40, "the new ones took over", is_done).await;
         cluster.ends_well().await;
     });
