@@ -175,6 +175,7 @@ impl Engine {
             async move {
                 loop {
                     tokio::select! {
+                        biased;
                         () = stop.wait() => return,
                         () = runtime.changed() => kick.notify_one(),
                     }
@@ -196,6 +197,7 @@ impl Engine {
         tokio::pin!(pause);
         loop {
             let needs_pass = tokio::select! {
+                biased;
                 () = stop.wait() => return false,
                 () = &mut pause => true,
                 () = kick.notified() => true,
@@ -345,6 +347,7 @@ impl Engine {
         self.tasks.spawn(name, async move {
             // The engine carries a begun call through without us; the next run sees what came of it.
             tokio::select! {
+                biased;
                 () = stop.wait() => {}
                 () = work => {}
             }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use model::app::{App, Outcome};
 use model::name::AppName;
 use model::snapshot::{Snapshot, Versioned};
+use store::StoreError;
 
 use crate::history;
 use crate::leader::Leader;
@@ -32,7 +33,7 @@ pub struct Applied {
     pub revision: u64,
     /// Actions written.
     pub done: usize,
-    /// Actions that lost a race.
+    /// Actions that lost a race, or that the store refused.
     pub stale: usize,
     /// Changes that came to their end, to be told in the app's log.
     pub ended: Vec<(AppName, String)>,
@@ -52,7 +53,8 @@ impl Applier {
             .partition(|action| is_about_a_unit(action));
         for group in units.chunks(GROUP) {
             match self.commit(group, snapshot, &mut applied).await {
-                Err(CommitError::Conflict) => {
+                // One that lost a race, or that the store refuses, keeps none of the others back.
+                Err(error) if matches!(error, CommitError::Conflict) || is_refused(&error) => {
                     for action in group {
                         self.alone(action, snapshot, &mut applied).await?;
                     }
@@ -74,6 +76,12 @@ impl Applier {
     ) -> Result<(), CommitError> {
         match self.commit(&[action], snapshot, applied).await {
             Err(CommitError::Conflict) => {
+                applied.stale += 1;
+                Ok(())
+            }
+            Err(error) if is_refused(&error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::error!(?action, error, "the store refuses a decision");
                 applied.stale += 1;
                 Ok(())
             }
@@ -123,6 +131,11 @@ impl Applier {
         let write = write.remove(&history::key(name));
         Ok(self.records.commit(write).await?.0)
     }
+}
+
+/// Whether the write itself is wrong: trying it again would not help.
+fn is_refused(error: &CommitError) -> bool {
+    matches!(error, CommitError::Store(StoreError::Invalid(_) | StoreError::TooLarge { .. }))
 }
 
 type Delete<'a> = Box<dyn Fn(Write) -> Write + Send + Sync + 'a>;

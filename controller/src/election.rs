@@ -44,6 +44,7 @@ pub async fn campaign(leader: Leader, rivals: Rivals, clock: Clock, stop: Stop) 
             watched = None;
         }
         tokio::select! {
+            biased;
             () = stop.wait() => break,
             () = tokio::time::sleep(EVERY) => {}
         }
@@ -61,6 +62,7 @@ pub async fn campaign(leader: Leader, rivals: Rivals, clock: Clock, stop: Stop) 
 async fn lead_alone(leader: &Leader, stop: &Stop) {
     let mut leading = leader.leading();
     tokio::select! {
+        biased;
         () = stop.wait() => {}
         _ = leading.wait_for(|leads| !leads) => {}
     }
@@ -115,10 +117,12 @@ async fn watch(
 async fn lead(leader: &Leader, clock: &Clock, stop: &Stop, mut proven: Duration) {
     let mut leading = leader.leading();
     loop {
-        let sent = clock.monotonic();
+        let (sent, epoch) = (clock.monotonic(), leader.revision());
         let left = STEP_DOWN_AFTER.saturating_sub(clock.since(proven));
         match tokio::time::timeout(left, leader.beat(clock.now_ms())).await {
             Ok(Ok(())) => proven = sent,
+            // It was sent before our own epoch was written anew.
+            Ok(Err(CommitError::Conflict)) if leader.revision() != epoch => {}
             Ok(Err(CommitError::Conflict)) => {
                 tracing::warn!("another controller leads");
                 return leader.step_down();
@@ -131,6 +135,7 @@ async fn lead(leader: &Leader, clock: &Clock, stop: &Stop, mut proven: Duration)
             return leader.step_down();
         }
         tokio::select! {
+            biased;
             () = stop.wait() => return,
             _ = leading.wait_for(|leads| !leads) => return,
             () = tokio::time::sleep(EVERY) => {}

@@ -112,6 +112,12 @@ impl Leader {
 
     /// Takes the lead if nothing has changed since `seen`.
     pub async fn take(&self, seen: Signs) -> Result<(), LeaderError> {
+        self.write_epoch(seen).await?;
+        self.is_leading.send_if_modified(|leads| !std::mem::replace(leads, true));
+        Ok(())
+    }
+
+    async fn write_epoch(&self, seen: Signs) -> Result<(), LeaderError> {
         let mut random = [0; 8];
         rand::rng().fill_bytes(&mut random);
         let id = format!("{:016x}", u64::from_le_bytes(random));
@@ -125,7 +131,6 @@ impl Leader {
         }
         let revision = self.records.commit(write).await?.0;
         self.revision.store(revision, Ordering::SeqCst);
-        self.is_leading.send_if_modified(|leads| !std::mem::replace(leads, true));
         Ok(())
     }
 
@@ -135,11 +140,12 @@ impl Leader {
         Ok(())
     }
 
-    /// Takes its own lead anew, so that an earlier write of ours that may still be under way is refused. Gives the
-    /// revision from which on the store shows what became of it. A conflict: another leads.
+    /// Writes its own epoch anew, so that an earlier write of ours that may still be under way is refused. Gives the
+    /// revision from which on the store shows what became of it. A conflict: another leads. One that stepped down
+    /// meanwhile does not lead again by this: nobody would beat for it.
     pub async fn renew(&self) -> Result<u64, LeaderError> {
         let own = Signs { epoch: Some(self.revision()), ..Signs::default() };
-        match self.take(own).await {
+        match self.write_epoch(own).await {
             Ok(()) => Ok(self.revision()),
             Err(error) => {
                 self.step_down();

@@ -3,7 +3,7 @@
 //! In come HTTP requests of people (`api`), calls of the other parts (`gateway`), and what both
 //! left in the store; out go documents in the store, assignments for agents and route tables for
 //! routers. It never talks to Docker and never serves an app's traffic. Read `records` (what is
-//! stored), then `observe`, `plan` and `apply` (how the world follows), then `api`.
+//! stored), then `observe`, `plan` and `apply` (how the world follows), `mind` (what runs them), then `api`.
 
 pub mod accounts;
 pub mod api;
@@ -21,7 +21,9 @@ pub mod history;
 pub mod https;
 pub mod leader;
 pub mod logs;
+pub mod mind;
 pub mod observe;
+pub mod outside;
 pub mod plan;
 pub mod planner;
 pub mod platform;
@@ -36,35 +38,28 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use futures_util::FutureExt;
 use model::node::{Addresses, Member};
-use model::time::Time;
-use service::{Admin, Clock, Identity, Stop, Tasks, Wake, durable, reconcile};
+use service::{Admin, Clock, Identity, Stop, Tasks, Wake, durable};
 use store::{EmbeddedStore, EtcdOptions, EtcdStore, EtcdTls, Store};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, watch};
 use tonic::transport::server::TcpIncoming;
 
-use crate::apply::Applier;
 pub use crate::config::Config;
 use crate::config::{EtcdFiles, StoreConfig};
 use crate::election::Rivals;
 use crate::gateway::Gateway;
 use crate::gateway::builds::Builds;
-use crate::gateway::nodes::{Nodes, Versions};
-use crate::gateway::routers::{Routers, Tables};
-use crate::heard::Heard;
-use crate::leader::Leader;
 use crate::logs::Logs;
+use crate::mind::{Mind, RandomIds};
 use crate::observe::Observer;
+use crate::outside::Others;
 use crate::plan::Rules;
-use crate::planner::{Parts, Planner};
 use crate::platform::Platform;
 use crate::reach::Reach;
 use crate::records::{CommitError, Document, Incarnation, Records, Write};
 use crate::retention::Images;
 use crate::seal::Seal;
-use crate::view::{View, ViewReceiver};
+use crate::view::ViewReceiver;
 
 /// What handlers of the API and the gateway share. Cheap to clone.
 #[derive(Clone)]
@@ -146,67 +141,53 @@ impl Controller {
         let (clock, tasks, wake) = (Clock::steady(), Tasks::new(stop.clone()), Wake::new());
         let api_tls = https::server_config(&config.files.api)?;
 
-        let leader = Leader::new(records.clone(), &config.node);
         let rivals = match &config.store {
             StoreConfig::Embedded(_) => Rivals::None,
             StoreConfig::Etcd(_) => Rivals::Possible,
         };
-        let observer = Arc::new(Observer::start(records.clone()).await?);
-        let heard = Heard::since(Time(clock.now_ms()));
-        let tables = Tables::new(seal.clone());
-        let (snapshot, _) = observer.snapshot(|_| {});
-        let (view_sender, view) = watch::channel(View { snapshot, ..View::default() });
-        let reach = Reach::new(identity.clone(), own(&config)?);
-        let logs = Logs::start(reach.clone(), view.clone(), clock.clone(), &tasks)?;
-        let context = Context {
+        let (observer, view) = mind::read(&records).await?;
+        let own = own(&config)?;
+        let (node, reach) = (own.name.clone(), Reach::new(identity.clone(), own));
+        let logs = Logs::start(reach.clone(), view.subscribe(), clock.clone(), &tasks)?;
+        let (records_too, images) = (records.clone(), Images::new(reach));
+        let outside = Others::new(records_too, logs.clone(), images, clock.clone(), tasks.clone());
+        let mind = Mind::start(mind::Parts {
+            node,
             records: records.clone(),
+            observer,
+            view,
+            incarnation: self.incarnation,
+            rivals,
             seal: seal.clone(),
-            view: view.clone(),
-            wake: wake.clone(),
-            clock: clock.clone(),
-            identity: identity.clone(),
-            platform: Arc::new(config.platform.clone()),
-            logs: logs.clone(),
-        };
-        let planner = Planner::new(Parts {
-            observer: observer.clone(),
-            heard: heard.clone(),
-            applier: Applier { records, leader: leader.clone() },
-            tables: tables.clone(),
-            view: view_sender,
             rules: Rules { default_memory_bytes: config.platform.default_memory_bytes },
-            node: config.node.parse().context("read this node's name")?,
             domain: config.platform.domain.clone(),
             clock: clock.clone(),
-            images: Images::new(reach),
-            logs,
-            tasks: tasks.clone(),
+            ids: Box::new(RandomIds),
+            outside: Arc::new(outside),
             wake: wake.clone(),
+            tasks: tasks.clone(),
         });
+        let context = Context {
+            records,
+            seal,
+            view: mind.view,
+            wake: wake.clone(),
+            clock,
+            identity,
+            platform: Arc::new(config.platform),
+            logs,
+        };
         let builds = Builds::new(context.clone());
         tasks.spawn("build locks", builds.clone().follow_locks(stop.clone()));
         let gateway = Gateway {
-            nodes: Nodes {
-                view,
-                heard: heard.clone(),
-                wake: wake.clone(),
-                clock: clock.clone(),
-                seal,
-                incarnation: self.incarnation,
-                versions: Versions::default(),
-            },
-            routers: Routers { tables, heard, wake: wake.clone(), clock: clock.clone() },
+            nodes: mind.nodes,
+            routers: mind.routers,
             builds,
-            leader: leader.clone(),
+            leader: mind.leader,
             stop: stop.clone(),
         };
 
-        tasks.spawn("admin", admin(&observer, &wake).serve(self.admin, stop.clone()));
-        tasks.spawn("observer", observer.follow(wake.clone(), stop.clone()));
-        tasks
-            .spawn("lead", election::campaign(leader.clone(), rivals, clock.clone(), stop.clone()));
-        tasks.spawn("news of the lead", wake_with_the_lead(leader, wake.clone(), stop.clone()));
-        tasks.spawn("planner", plan_until(planner, wake, stop.clone()));
+        tasks.spawn("admin", admin(&mind.observer, &wake).serve(self.admin, stop.clone()));
         tasks.spawn("gateway", gateway.serve(self.gateway, context.clone()));
         tasks.spawn("api", https::serve(self.api, api_tls, api::router(context), stop));
         Ok(tasks.finish().await?)
@@ -222,30 +203,6 @@ fn own(config: &Config) -> anyhow::Result<Member> {
     };
     let name = config.node.parse().context("the node's name")?;
     Ok(Member { name, addresses })
-}
-
-async fn plan_until(planner: Planner, wake: Wake, stop: Stop) {
-    // Never waited for, as there is one pass at a time: a future that borrows it from here could not move between threads.
-    let planner = Arc::new(Mutex::new(planner));
-    let pass = move || {
-        let planner = planner.clone();
-        async move { planner.lock().await.pass().await }.boxed()
-    };
-    reconcile::drive("planner", planner::OPTIONS, wake, stop, pass).await;
-}
-
-/// A lead that is taken or lost is a reason for a pass.
-async fn wake_with_the_lead(leader: Leader, wake: Wake, stop: Stop) {
-    let mut leading = leader.leading();
-    loop {
-        tokio::select! {
-            () = stop.wait() => return,
-            changed = leading.changed() => match changed {
-                Ok(()) => wake.kick(),
-                Err(_) => return,
-            },
-        }
-    }
 }
 
 fn admin(observer: &Arc<Observer>, wake: &Wake) -> Admin {

@@ -97,6 +97,7 @@ impl Observer {
         loop {
             let before = self.seen().revision;
             let error = tokio::select! {
+                biased;
                 () = stop.wait() => return,
                 error = self.follow_once(&wake) => error,
             };
@@ -109,6 +110,7 @@ impl Observer {
             );
             loop {
                 tokio::select! {
+                    biased;
                     () = stop.wait() => return,
                     () = tokio::time::sleep(pause) => {}
                 }

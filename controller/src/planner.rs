@@ -16,7 +16,6 @@ use model::name::{AppName, NodeName};
 use model::snapshot::{Snapshot, Versioned};
 use model::standing::{Standing, standing};
 use model::time::Time;
-use rand::Rng;
 use service::{Clock, Tasks, Wake, reconcile};
 use tokio::sync::watch;
 
@@ -25,13 +24,12 @@ use crate::events::Events;
 use crate::gateway::routers::Tables;
 use crate::heard::Heard;
 use crate::leader::LeaderError;
-use crate::logs::Logs;
 use crate::observe::{ObserveError, Observer, Seen};
+use crate::outside::Outside;
 use crate::plan::regency;
 use crate::plan::routes::{Tracker, routes};
 use crate::plan::{Action, Ids, Plan, Rules, plan};
 use crate::records::CommitError;
-use crate::retention::{Images, Retention, leftovers};
 use crate::view::View;
 
 /// How often the loop looks whether something is due; nothing is done when nothing is.
@@ -68,10 +66,10 @@ pub struct Parts {
     pub domain: String,
     /// The time.
     pub clock: Clock,
-    /// The way to the images.
-    pub images: Images,
-    /// The way to the apps' logs.
-    pub logs: Logs,
+    /// Names for new units.
+    pub ids: Box<dyn Ids + Send>,
+    /// The loggers and registries.
+    pub outside: Arc<dyn Outside>,
     /// For what takes longer than a pass may.
     pub tasks: Tasks,
     /// Its own handle.
@@ -82,7 +80,6 @@ pub struct Parts {
 pub struct Planner {
     parts: Parts,
     tracker: Tracker,
-    retention: Retention,
     events: Events,
     funerals: Funerals,
     started: Duration,
@@ -141,15 +138,7 @@ pub enum PassError {
 impl Planner {
     /// No pass yet.
     pub fn new(parts: Parts) -> Planner {
-        let (clock, tasks) = (parts.clock.clone(), parts.tasks.clone());
         Planner {
-            retention: Retention::new(
-                parts.images.clone(),
-                parts.logs.clone(),
-                parts.applier.records.clone(),
-                clock,
-                tasks,
-            ),
             started: parts.clock.monotonic(),
             written: 0,
             role: Role::Following,
@@ -188,14 +177,14 @@ impl Planner {
             return Ok(());
         }
         for (app, said) in self.events.news(&snapshot) {
-            self.parts.logs.say(&app, said);
+            self.parts.outside.say(&app, said);
         }
         // Remembered before the writes: what fails is tried again.
         self.last =
             Some(Last { seen, heard, silences, at: self.parts.clock.monotonic(), is_busy: true });
         self.apply(&plan.actions, &snapshot).await?;
         if is_warm {
-            self.retention.follow(&snapshot);
+            self.parts.outside.retain(&snapshot);
         }
         if let Some(last) = &mut self.last {
             last.is_busy = is_busy;
@@ -295,8 +284,8 @@ impl Planner {
     }
 
     /// A plan that touches nothing on nodes of which it is not known how they are: their units may be well.
-    fn plan(&self, snapshot: &Snapshot, now: Time) -> Plan {
-        let mut plan = plan(snapshot, &self.parts.rules, now, &mut RandomIds);
+    fn plan(&mut self, snapshot: &Snapshot, now: Time) -> Plan {
+        let mut plan = plan(snapshot, &self.parts.rules, now, &mut *self.parts.ids);
         plan.actions.retain(|action| match action {
             Action::MoveUnit(unit) | Action::ForgetUnit(unit) => {
                 standing(snapshot, &unit.value.node, now) != Standing::Suspect
@@ -328,7 +317,7 @@ impl Planner {
                 }
                 for (app, said) in applied.ended {
                     tracing::info!(%app, said, "a change ended");
-                    self.parts.logs.say(&app, said);
+                    self.parts.outside.say(&app, said);
                 }
                 Ok(())
             }
@@ -378,18 +367,6 @@ fn is_busy(snapshot: &Snapshot, plan: &Plan) -> bool {
         })
 }
 
-/// Unit ids nobody can guess and that do not meet: 40 random bits.
-struct RandomIds;
-
-impl Ids for RandomIds {
-    fn next(&mut self) -> String {
-        const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-        let mut random = [0; 8];
-        rand::rng().fill_bytes(&mut random);
-        random.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()
-    }
-}
-
 /// Destroyed apps whose belongings are being removed.
 #[derive(Clone, Default)]
 struct Funerals(Arc<Mutex<BTreeSet<AppName>>>);
@@ -401,12 +378,10 @@ impl Funerals {
         if !self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone()) {
             return;
         }
-        let (logs, images, applier) =
-            (parts.logs.clone(), parts.images.clone(), parts.applier.clone());
+        let (outside, applier) = (parts.outside.clone(), parts.applier.clone());
         let (funerals, wake) = (self.clone(), parts.wake.clone());
         parts.tasks.spawn("removal of an app", async move {
-            let reached = (&applier.records, &logs, &images);
-            let removed = match leftovers::forget(&name, &snapshot, reached).await {
+            let removed = match outside.forget(&name, &snapshot).await {
                 Ok(()) => applier.forget(&app, &snapshot).await,
                 Err(error) => Err(error),
             };

@@ -19,10 +19,10 @@ mod builds;
 mod changes;
 #[path = "api/hosts.rs"]
 mod hosts;
-#[path = "api/placement.rs"]
-mod placement;
 #[path = "api/loggers.rs"]
 mod loggers;
+#[path = "api/placement.rs"]
+mod placement;
 #[path = "api/shape.rs"]
 mod shape;
 #[path = "api/streams.rs"]

@@ -112,6 +112,7 @@ pub async fn drive<E: Display>(
         let failures = wake.record(error);
         let gap = gap(&options, failures);
         tokio::select! {
+            biased;
             () = stop.wait() => return,
             () = tokio::time::sleep(gap) => {}
         }
@@ -119,6 +120,7 @@ pub async fn drive<E: Display>(
             continue;
         }
         tokio::select! {
+            biased;
             () = stop.wait() => return,
             () = wake.0.kicked.notified() => {}
             () = tokio::time::sleep(options.period.saturating_sub(gap)) => {}

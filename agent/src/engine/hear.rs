@@ -118,6 +118,7 @@ impl Engine {
             let mut watch = health::Watch::new(worker.runtime(), clock, patient);
             loop {
                 let verdict = tokio::select! {
+                    biased;
                     () = stop.wait() => return,
                     verdict = watch.next() => verdict,
                 };

@@ -120,6 +120,7 @@ impl Worker {
     pub async fn start(self, order: Order, attempt: u32, cancel: Stop) {
         let unit = order.unit.id.clone();
         let created = tokio::select! {
+            biased;
             // A container that comes of a call cut off here was never started: the next look removes it.
             () = cancel.wait() => Err(Failure::Cancelled),
             created = self.create(&order, attempt) => created,

@@ -1,4 +1,5 @@
-//! A container engine in memory, for tests and simulation: everything happens at once, and what goes wrong is chosen.
+//! A container engine in memory, for tests and simulation: everything happens at once unless told otherwise, and what goes
+//! wrong is chosen.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,24 +8,35 @@ use std::{
 };
 
 use async_trait::async_trait;
-use model::{name::UnitId, time::Time};
+use model::{name::UnitId, time::Time, unit::UnitKind};
+use service::Clock;
 use tokio::sync::Notify;
 
 use super::{Container, Ending, Image, Reach, Runtime, RuntimeError, State, Target};
 use crate::orders::Order;
 
 /// The engine. Clones are handles on the same one.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct FakeRuntime(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
     world: Mutex<World>,
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
+/// Says how long the next call takes.
+type Pace = Box<dyn FnMut() -> Duration + Send>;
+
+#[derive(Default)]
 struct World {
+    pace: Option<Pace>,
+    clock: Option<Clock>,
+    made_from: BTreeMap<String, String>,
+    runs_once: BTreeSet<String>,
+    unhealthy_images: BTreeSet<String>,
+    ending_images: BTreeMap<String, i64>,
+    run_once_code: Option<i64>,
     containers: BTreeMap<String, Container>,
     endings: BTreeMap<String, Ending>,
     next_id: u32,
@@ -61,6 +73,31 @@ impl FakeRuntime {
     /// A unit that fails its check, or passes it again.
     pub fn set_unhealthy(&self, unit: &UnitId, is_unhealthy: bool) {
         toggle(&mut self.world().unhealthy, unit.clone(), is_unhealthy);
+    }
+
+    /// From now on every call that makes or changes a container takes as long as `pace` says.
+    pub fn set_pace(&self, pace: impl FnMut() -> Duration + Send + 'static) {
+        self.world().pace = Some(Box::new(pace));
+    }
+
+    /// From now on containers are as old as this clock says.
+    pub fn set_clock(&self, clock: Clock) {
+        self.world().clock = Some(clock);
+    }
+
+    /// An image whose containers fail their checks, or pass them again.
+    pub fn set_unhealthy_image(&self, image: &str, is_unhealthy: bool) {
+        toggle(&mut self.world().unhealthy_images, image.to_owned(), is_unhealthy);
+    }
+
+    /// An image whose containers end with this code as soon as they are started.
+    pub fn set_ending_image(&self, image: &str, code: i64) {
+        self.world().ending_images.insert(image.to_owned(), code);
+    }
+
+    /// What runs once ends with this code as soon as it is started, if its image does not say otherwise.
+    pub fn set_run_once_code(&self, code: i64) {
+        self.world().run_once_code = Some(code);
     }
 
     /// Ends a unit's running container, if it has one.
@@ -107,6 +144,14 @@ impl FakeRuntime {
         self.world().containers.values().cloned().collect()
     }
 
+    /// Units that run and would pass their check now, whether the engine answers or not.
+    pub fn well(&self) -> BTreeSet<UnitId> {
+        let world = self.world();
+        let running =
+            world.containers.values().filter(|container| container.state == State::Running);
+        running.filter(|it| world.is_well(it)).map(|it| it.unit.clone()).collect()
+    }
+
     /// The calls that changed something, oldest first: `start web-1 1`.
     pub fn calls(&self) -> Vec<String> {
         self.world().calls.clone()
@@ -114,6 +159,14 @@ impl FakeRuntime {
 
     fn world(&self) -> MutexGuard<'_, World> {
         self.0.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes its time, if it was told to.
+    async fn take_time(&self) {
+        let pause = self.world().pace.as_mut().map(|pace| pace());
+        if let Some(pause) = pause {
+            tokio::time::sleep(pause).await;
+        }
     }
 
     fn answering(&self) -> Result<MutexGuard<'_, World>, RuntimeError> {
@@ -152,6 +205,18 @@ impl World {
         }
     }
 
+    fn is_well(&self, container: &Container) -> bool {
+        let image = self.made_from.get(&container.id);
+        !self.unhealthy.contains(&container.unit)
+            && !image.is_some_and(|image| self.unhealthy_images.contains(image))
+    }
+
+    /// The exit code of a container that ends as soon as it is started.
+    fn code_at_once(&self, id: &str) -> Option<i64> {
+        let of_image = self.made_from.get(id).and_then(|image| self.ending_images.get(image));
+        of_image.copied().or(self.run_once_code.filter(|_| self.runs_once.contains(id)))
+    }
+
     fn called(&mut self, what: &str, id: &str) {
         if let Some(container) = self.containers.get(id) {
             self.calls.push(format!("{what} {} {}", container.unit, container.attempt));
@@ -166,6 +231,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn create(&self, order: &Order, attempt: u32) -> Result<String, RuntimeError> {
+        self.take_time().await;
         let mut world = self.answering()?;
         if world.missing_images.contains(&order.image) {
             return Err(RuntimeError::ImageMissing(order.image.clone()));
@@ -189,13 +255,18 @@ impl Runtime for FakeRuntime {
             spec: order.spec.clone(),
             memory_bytes: order.unit.memory_bytes,
             state: State::Created,
-            created: Time(0),
+            created: Time(world.clock.as_ref().map_or(0, Clock::now_ms)),
         };
+        world.made_from.insert(id.clone(), order.image.clone());
+        if order.unit.kind == UnitKind::ReleasePhase {
+            world.runs_once.insert(id.clone());
+        }
         world.containers.insert(id.clone(), container);
         Ok(id)
     }
 
     async fn pull(&self, image: &str) -> Result<(), RuntimeError> {
+        self.take_time().await;
         if self.answering()?.missing_images.contains(image) {
             return Err(RuntimeError::ImageMissing(format!("{image}: not found")));
         }
@@ -203,6 +274,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn start(&self, container: &str) -> Result<Reach, RuntimeError> {
+        self.take_time().await;
         let mut world = self.answering()?;
         world.called("start", container);
         let gone = || RuntimeError::Gone(container.to_owned());
@@ -211,10 +283,18 @@ impl Runtime for FakeRuntime {
             return Err(RuntimeError::Refused("no such command".to_owned()));
         }
         found.state = State::Running;
-        Ok(found.reach.clone())
+        let reach = found.reach.clone();
+        if let Some(code) = world.code_at_once(container) {
+            let last_lines = vec![format!("ended with {code}")];
+            world.end(container, Ending { code, out_of_memory: false, last_lines });
+            drop(world);
+            self.0.changed.notify_one();
+        }
+        Ok(reach)
     }
 
     async fn stop(&self, container: &str, _grace: Duration) -> Result<(), RuntimeError> {
+        self.take_time().await;
         let mut world = self.answering()?;
         world.called("stop", container);
         let ending = Ending { code: 143, out_of_memory: false, last_lines: Vec::new() };
@@ -243,6 +323,8 @@ impl Runtime for FakeRuntime {
         world.called("remove", container);
         world.containers.remove(container);
         world.endings.remove(container);
+        world.made_from.remove(container);
+        world.runs_once.remove(container);
         Ok(())
     }
 
@@ -267,7 +349,7 @@ impl Runtime for FakeRuntime {
         let world = self.world();
         let asked = world.containers.get(&target.container);
         match asked.filter(|container| container.state == State::Running) {
-            Some(container) if !world.unhealthy.contains(&container.unit) => Ok(()),
+            Some(container) if world.is_well(container) => Ok(()),
             Some(_) | None => Err("connection refused".to_owned()),
         }
     }

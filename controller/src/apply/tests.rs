@@ -184,3 +184,19 @@ async fn a_destroyed_app_goes_with_all_it_owns_and_nothing_else() {
     let gone = world.records.get::<Domain>(&domain_key(&"www.shop.com".parse().unwrap())).await;
     assert_eq!(gone.unwrap(), None);
 }
+
+#[tokio::test]
+async fn a_decision_the_store_refuses_keeps_no_other_back() {
+    let world = World::new().await;
+    let snapshot = world.snapshot().await;
+    let started = ["u1", "u2"].map(|id| Action::StartUnit(unit(id)));
+    world.apply(&started, &snapshot).await;
+    let known = world.stored_unit("u1").await.unwrap();
+    let stop = Unit { desired: Desired::Stop { since: Time(1) }, ..known.value };
+    let stop = Action::MoveUnit(Versioned { value: stop, revision: known.revision });
+    // Twice in one transaction is what a store does not take.
+    let actions = [stop.clone(), stop, Action::StartUnit(unit("u3"))];
+    let applied = world.apply(&actions, &snapshot).await;
+    assert_eq!((applied.done, applied.stale), (2, 1));
+    assert!(world.stored_unit("u3").await.is_some());
+}

@@ -121,3 +121,25 @@ async fn a_write_under_the_old_lead_is_refused_after_it_was_renewed() {
     assert!(matches!(records.commit(late).await, Err(CommitError::Conflict)));
     assert!(leader.is_leading());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_epoch_written_anew_after_stepping_down_leads_nobody() {
+    let (_store, candidates, old) = three().await;
+    let leader = candidates[old].leader.clone();
+    candidates[old].task.abort();
+    leader.step_down();
+    leader.renew().await.unwrap();
+    assert!(!leader.is_leading());
+    pass(&candidates, Duration::from_secs(5)).await;
+    assert_eq!(leading(&candidates).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_epoch_written_anew_goes_on_leading() {
+    let (_store, candidates, leader) = three().await;
+    for _ in 0..20 {
+        candidates[leader].leader.renew().await.unwrap();
+        pass(&candidates, Duration::from_millis(350)).await;
+        assert_eq!(leading(&candidates), [leader]);
+    }
+}

@@ -162,6 +162,8 @@ impl<'a> Pass<'a> {
         for unit in self.census.units_of(&app.name) {
             match unit.value.desired {
                 Desired::Run => {}
+                // Stopped with all others.
+                Desired::Drain { .. } if app.destroyed.is_some() => {}
                 Desired::Drain { since } => {
                     if self.is_unreachable(&unit.value)
                         || self.now.since_ms(since) >= DRAIN_LIMIT_MS

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use model::app::Scale;
 use model::name::{ProcessType, ReleaseNumber};
-use model::node::{Addresses, Member, Node, Sight};
+use model::node::{Addresses, Node, Sight};
 use model::release::{Build, Release, ReleaseState};
 use model::unit::{Desired, Phase, Unit, UnitKind, UnitStatus};
-use service::{Authority, Identity, ManualClock, Stop, Subject};
+use service::{ManualClock, Stop};
 use store::MemoryStore;
 
 use super::*;
 use crate::leader::{Leader, Signs};
-use crate::reach::Reach;
+use crate::mind::RandomIds;
+use crate::outside::Nobody;
 use crate::records::{Records, Write};
 use crate::seal::Seal;
 
@@ -28,7 +29,6 @@ struct World {
     stop: Stop,
     /// What every node that is heard sees of another.
     sees: Option<(NodeName, Sight)>,
-    _folder: tempfile::TempDir,
 }
 
 impl Drop for World {
@@ -85,7 +85,6 @@ fn old_unit(node: &str) -> Unit {
 
 impl World {
     async fn new(units: &[Unit]) -> World {
-        let folder = tempfile::tempdir().unwrap();
         let records = Records::new(Arc::new(MemoryStore::new()));
         let mut write = Write::new().create(&app()).create(&release());
         for unit in units {
@@ -97,16 +96,7 @@ impl World {
         let observer = Arc::new(Observer::start(records.clone()).await.unwrap());
         let (clock, stop) = (ManualClock::new(START_MS), Stop::new());
         let tasks = Tasks::new(stop.clone());
-        let authority = Authority::create(&folder.path().join("ca")).unwrap();
-        let subject = Subject { role: "controller", node: "n1", dns: vec![], ips: vec![] };
-        let own = folder.path().join("controller");
-        authority.issue(&subject, 1).unwrap().write(&own, authority.ca_pem()).unwrap();
-        let identity = Identity::load(&own).unwrap();
         let (sender, view) = watch::channel(View::default());
-        let nobody = "127.0.0.1:9".to_owned();
-        let addresses =
-            Addresses { logger: nobody.clone(), registry: nobody, ..Addresses::default() };
-        let reach = Reach::new(identity, Member { name: "n1".parse().unwrap(), addresses });
         let heard = Heard::since(Time(START_MS));
         let planner = Planner::new(Parts {
             observer: observer.clone(),
@@ -118,12 +108,12 @@ impl World {
             node: "n1".parse().unwrap(),
             domain: "apps.localhost".to_owned(),
             clock: clock.clock(),
-            images: Images::new(reach.clone()),
-            logs: Logs::start(reach, view.clone(), clock.clock(), &tasks).unwrap(),
+            ids: Box::new(RandomIds),
+            outside: Arc::new(Nobody),
             tasks,
             wake: Wake::new(),
         });
-        World { records, observer, heard, planner, clock, view, stop, sees: None, _folder: folder }
+        World { records, observer, heard, planner, clock, view, stop, sees: None }
     }
 
     fn follow(&self) {

@@ -579,6 +579,19 @@ fn the_release_phase_is_not_repeated_for_an_image_that_served() {
 }
 
 #[test]
+fn a_unit_that_drains_when_its_app_is_destroyed_is_decided_once() {
+    let mut world = live(1);
+    world.scale("web", 0);
+    world.step();
+    let now = world.now;
+    world.app().destroyed = Some(now);
+    // No router waits for it any more: both its drain and the app's end would stop it.
+    world.snapshot.routers.clear();
+    let moves = world.plan().actions.into_iter();
+    assert_eq!(moves.filter(|action| matches!(action, Action::MoveUnit(_))).count(), 1);
+}
+
+#[test]
 fn a_destroyed_app_leaves_nothing() {
     let mut world = live(2);
     let now = world.now;

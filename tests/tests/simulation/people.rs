@@ -1,0 +1,289 @@
+//! People who create apps, push, scale, configure, restart and destroy, through any controller, the way the API does it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use agent::runtime::fake::FakeRuntime;
+use controller::change::config::{configure, difference};
+use controller::change::release::{deploy, rollback};
+use controller::change::scale::{restart, scale, set_stopped};
+use controller::change::settings::{Limit, LimitsPatch, set_check, set_limits};
+use controller::change::{Asked, Decision, Next, Refusal};
+use controller::records::{CommitError, ReadError, Write};
+use model::app::App;
+use model::name::{AppName, EnvKey, ProcessType, ReleaseNumber};
+use model::release::{Build, Check, Command, Release};
+use model::time::Time;
+
+use crate::brain::Life;
+use crate::dice::Dice;
+use crate::trace::Trace;
+
+/// How often a lost race is tried anew; as the API does.
+const WRITE_ATTEMPTS: usize = 8;
+
+/// How an image turns out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quality {
+    /// It starts and is well.
+    Good,
+    /// It starts and fails its check.
+    Unhealthy,
+    /// It ends as soon as it is started.
+    Crashing,
+    /// It is not in the registry.
+    Missing,
+    /// Its command cannot be started.
+    Unstartable,
+}
+
+/// What somebody asks for.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// A new app, with a check that does not take a minute.
+    Create,
+    /// A push of a build.
+    Push { build: u64, quality: Quality, has_worker: bool, has_release: bool },
+    /// Counts.
+    Scale(BTreeMap<ProcessType, u32>),
+    /// A variable.
+    Set(u64),
+    /// New units for all.
+    Restart,
+    /// All types off or on.
+    Stop(bool),
+    /// More or less memory.
+    Limits(u64),
+    /// Back to the release before.
+    Rollback,
+    /// The app and all it owns.
+    Destroy,
+}
+
+/// Why it was not done, or may not have been.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The rules refuse it.
+    #[error("{0:?}")]
+    Refused(Refusal),
+    /// There is no such app, or there is one already.
+    #[error("no such app, or one already")]
+    Name,
+    /// The store.
+    #[error("{0}")]
+    Read(#[from] ReadError),
+    /// The store.
+    #[error("{0}")]
+    Commit(#[from] CommitError),
+}
+
+/// A type's name.
+pub fn process(name: &str) -> ProcessType {
+    name.parse().expect("a type's name")
+}
+
+impl Act {
+    /// Something somebody may ask for.
+    pub fn any(dice: &mut Dice, bad_images: bool) -> Act {
+        match dice.below(100) {
+            0..30 => {
+                let quality = match dice.below(if bad_images { 12 } else { 1 }) {
+                    8 => Quality::Unhealthy,
+                    9 => Quality::Crashing,
+                    10 => Quality::Missing,
+                    11 => Quality::Unstartable,
+                    _ => Quality::Good,
+                };
+                let (has_worker, has_release) = (dice.percent(40), dice.percent(25));
+                Act::Push { build: dice.below(1 << 40), quality, has_worker, has_release }
+            }
+            30..60 => {
+                let mut counts = BTreeMap::from([(process("web"), dice.below(5) as u32)]);
+                if dice.percent(30) {
+                    counts = BTreeMap::from([(process("worker"), dice.below(4) as u32)]);
+                }
+                Act::Scale(counts)
+            }
+            60..72 => Act::Set(dice.below(5)),
+            72..82 => Act::Restart,
+            82..88 => Act::Stop(dice.percent(40)),
+            88..92 => Act::Limits(*dice.pick(&[32, 64, 128, 256])),
+            92..96 => Act::Rollback,
+            _ => Act::Destroy,
+        }
+    }
+
+    /// Asks for it through a controller.
+    pub async fn ask(&self, app: &AppName, life: &Arc<Life>) -> Result<(), Failure> {
+        match self {
+            Act::Create => create(app, life).await,
+            Act::Push { build, quality, has_worker, has_release } => {
+                let build = image(app, *build, *quality, *has_worker, *has_release);
+                change(app, life, |asked, _| deploy(asked, build.clone())).await
+            }
+            Act::Scale(counts) => change(app, life, |asked, _| scale(asked, counts)).await,
+            Act::Set(value) => {
+                let set = BTreeMap::from([("GREETING".to_owned(), value.to_string())]);
+                change(app, life, |asked, _| {
+                    let now = open(asked.current, life);
+                    let sealed = difference(&now, &set, &[])?.map(|key, value| {
+                        life.seal.seal(&format!("{app}/{key}"), value.as_bytes())
+                    });
+                    configure(asked, sealed)
+                })
+                .await
+            }
+            Act::Restart => change(app, life, |asked, _| restart(asked, &[])).await,
+            Act::Stop(stopped) => {
+                change(app, life, |asked, _| set_stopped(asked, &[], *stopped)).await
+            }
+            Act::Limits(megabytes) => {
+                let patch = LimitsPatch {
+                    memory_bytes: Limit::Set(megabytes << 20),
+                    cpu_millis: Limit::Leave,
+                };
+                let patches = BTreeMap::from([(process("web"), patch)]);
+                change(app, life, |asked, _| set_limits(asked, &patches)).await
+            }
+            Act::Rollback => change(app, life, |asked, all| rollback(asked, all, None)).await,
+            Act::Destroy => destroy(app, life).await,
+        }
+    }
+}
+
+async fn create(app: &AppName, life: &Arc<Life>) -> Result<(), Failure> {
+    let made = App::new(app.clone(), owner(), Time(life.clock.now_ms()));
+    match life.records.commit(Write::new().create(&made)).await {
+        Ok(_) => life.wake.kick(),
+        Err(CommitError::Conflict) => return Err(Failure::Name),
+        Err(error) => return Err(error.into()),
+    }
+    // So that a bad release shows in seconds.
+    let check = Check { grace_ms: 2_000, ..Check::default_for(&process("web")) };
+    change(app, life, |asked, _| set_check(asked, &process("web"), Some(check.clone()))).await
+}
+
+async fn destroy(app: &AppName, life: &Arc<Life>) -> Result<(), Failure> {
+    for _ in 0..WRITE_ATTEMPTS {
+        let Some(read) = life.records.app(app).await? else { return Err(Failure::Name) };
+        if read.value.destroyed.is_some() {
+            return Err(Failure::Name);
+        }
+        let doomed = App { destroyed: Some(Time(life.clock.now_ms())), ..read.value };
+        match life.records.commit(Write::new().replace(&doomed, read.revision)).await {
+            Ok(_) => return Ok(life.wake.kick()),
+            Err(CommitError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(CommitError::Conflict.into())
+}
+
+async fn change(
+    app: &AppName,
+    life: &Arc<Life>,
+    decide: impl Fn(Asked<'_>, &[Release]) -> Decision,
+) -> Result<(), Failure> {
+    for _ in 0..WRITE_ATTEMPTS {
+        let Some(read) = life.records.app(app).await? else { return Err(Failure::Name) };
+        if read.value.destroyed.is_some() {
+            return Err(Failure::Name);
+        }
+        let all = life.records.list::<Release>(&controller::records::releases_prefix(app)).await?;
+        let all: Vec<Release> = all.into_iter().map(|release| release.value).collect();
+        let current = all.iter().find(|release| Some(release.number) == read.value.current);
+        let now = Time(life.clock.now_ms());
+        let by = owner();
+        let asked = Asked { app: &read.value, current, by: &by, now };
+        let Some(next) = decide(asked, &all).map_err(Failure::Refused)? else { return Ok(()) };
+        match write(life, read.revision, &next).await {
+            Ok(()) => return Ok(life.wake.kick()),
+            Err(CommitError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(CommitError::Conflict.into())
+}
+
+async fn write(life: &Arc<Life>, revision: u64, next: &Next) -> Result<(), CommitError> {
+    let mut write = Write::new().replace(&next.app, revision);
+    if let Some(release) = &next.release {
+        write = write.create(release);
+    }
+    life.records.commit(write).await.map(|_| ())
+}
+
+fn owner() -> model::name::Username {
+    "olga".parse().expect("a user's name")
+}
+
+fn open(current: Option<&Release>, life: &Arc<Life>) -> BTreeMap<EnvKey, String> {
+    let config = current.into_iter().flat_map(|release| {
+        release.config.iter().map(|(key, sealed)| (format!("{}/{key}", release.app), key, sealed))
+    });
+    let open = |place: &str, sealed| life.seal.open_text(place, sealed).expect("our own seal");
+    config.map(|(place, key, sealed)| (key.clone(), open(&place, sealed))).collect()
+}
+
+/// A build; its image tells how it turns out.
+pub fn image(
+    app: &AppName,
+    number: u64,
+    quality: Quality,
+    has_worker: bool,
+    has_release: bool,
+) -> Build {
+    let line = |line: &str| Some(Command(vec![line.to_owned()]));
+    let mut processes = BTreeMap::from([(process("web"), None)]);
+    if has_worker {
+        processes.insert(process("worker"), line("work"));
+    }
+    if has_release {
+        processes.insert(process("release"), line("migrate"));
+    }
+    let image = format!("{app}@sha256:{number}-{quality:?}");
+    Build { image, commit: Some(number.to_string()), processes, exposed_port: None }
+}
+
+/// Tells every node how an image turns out there.
+pub fn stock(image: &str, runtimes: &[FakeRuntime]) {
+    for runtime in runtimes {
+        match image.rsplit_once('-').map(|(_, quality)| quality) {
+            Some("Unhealthy") => runtime.set_unhealthy_image(image, true),
+            Some("Crashing") => runtime.set_ending_image(image, 1),
+            Some("Missing") => runtime.set_missing(image, true),
+            Some("Unstartable") => runtime.set_unstartable(image, true),
+            _ => {}
+        }
+    }
+}
+
+/// Whether units of a release can be well.
+pub fn is_good(releases: &BTreeMap<String, Release>, app: &AppName, number: ReleaseNumber) -> bool {
+    let key = controller::records::release_key(app, number);
+    let build = releases.get(&key).and_then(|release| release.build.as_ref());
+    build.is_none_or(|build| build.image.ends_with("Good"))
+}
+
+/// Does it, and tells how it went.
+pub async fn tell(
+    act: Act,
+    app: AppName,
+    life: Arc<Life>,
+    runtimes: Vec<FakeRuntime>,
+    trace: Trace,
+) {
+    if let Act::Push { build, quality, has_worker, has_release } = &act {
+        stock(&image(&app, *build, *quality, *has_worker, *has_release).image, &runtimes);
+    }
+    trace.say(format!("asked: {app} {act:?}"));
+    let stop = life.stop.clone();
+    tokio::select! {
+        biased;
+        () = stop.wait() => {}
+        done = act.ask(&app, &life) => match done {
+            Ok(()) => trace.say(format!("done: {app} {act:?}")),
+            Err(failure) => trace.say(format!("not done: {app} {act:?}: {failure}")),
+        },
+    }
+}
