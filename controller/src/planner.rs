@@ -85,6 +85,8 @@ pub struct Planner {
     started: Duration,
     /// Whose orders go out; what the state above belongs to.
     role: Role,
+    /// Since when it leads, renewals included.
+    leading_since: Option<Time>,
     /// Since when the store has no quorum.
     doubt_since: Option<Duration>,
     /// The store's revision of our last write.
@@ -142,6 +144,7 @@ impl Planner {
             started: parts.clock.monotonic(),
             written: 0,
             role: Role::Following,
+            leading_since: None,
             doubt_since: None,
             tracker: Tracker::default(),
             events: Events::since(Time(parts.clock.now_ms())),
@@ -234,6 +237,7 @@ impl Planner {
             return;
         }
         tracing::info!(?role, "this controller has another role");
+        self.leading_since = matches!(role, Role::Leading(_)).then_some(now);
         self.tracker = Tracker::default();
         self.events = Events::since(now);
         if role == Role::Following {
@@ -256,10 +260,11 @@ impl Planner {
 
     /// The world, with the route table brought up to it.
     fn observe(&mut self, now: Time) -> (Arc<Snapshot>, Seen) {
-        let Planner { parts, tracker, started, role, .. } = self;
+        let Planner { parts, tracker, started, role, leading_since, .. } = self;
         let is_graced = parts.clock.since(*started) >= START_GRACE;
         let (epoch, mut is_new) = (role.epoch(), false);
         let observed = parts.observer.snapshot(|world| {
+            world.leading_since = *leading_since;
             if matches!(role, Role::Regent(_)) {
                 parts.heard.complete(world, epoch.unwrap_or_default(), now);
                 add_reserve(world, parts, now);
