@@ -168,7 +168,7 @@ impl Control {
             history: moved.now,
         };
         let kept = patiently(|| {
-            let (mut client, request) = (self.client.clone(), request.clone());
+            let (mut client, request) = (self.client(), request.clone());
             async move { client.keep_history(request).await }
         });
         kept.await.map(drop)

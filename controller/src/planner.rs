@@ -271,7 +271,9 @@ impl Planner {
             }
             parts.heard.complete(world, epoch.unwrap_or_default(), now);
             if epoch.is_some() && (tracker.is_started() || may_route(world, is_graced)) {
+                let served = world.routers.values().map(|router| router.version).max();
                 is_new = tracker.follow(routes(world, &parts.domain), now);
+                is_new |= tracker.overtake(served.unwrap_or_default());
             }
             tracker.complete(world);
         });

@@ -120,6 +120,19 @@ impl Tracker {
         true
     }
 
+    /// Gives the table a version above `seen`, which some router serves from and which is not ours: a node that was cut off
+    /// looked after itself meanwhile. Says whether that was needed.
+    pub fn overtake(&mut self, seen: u64) -> bool {
+        if !self.is_started() || seen <= self.version {
+            return false;
+        }
+        self.version = seen + 1;
+        for at in self.entered.values_mut().chain(self.left.values_mut()) {
+            *at = self.version;
+        }
+        true
+    }
+
     /// Whether there is a table.
     pub fn is_started(&self) -> bool {
         self.version > 0

@@ -26,7 +26,7 @@ pub const START_MS: u64 = 1_700_000_000_000;
 /// Memory of a unit without a limit.
 pub const DEFAULT_MEMORY: u64 = 64 << 20;
 /// The life of the simulated store.
-pub const INCARNATION: &str = "simulated";
+const INCARNATION: &str = "simulated";
 /// A supervisor starts a controller anew after this long.
 const START_AGAIN: Duration = Duration::from_millis(700);
 

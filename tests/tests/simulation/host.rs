@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent::engine::{Engine, Handle, Parts, Told};
+use agent::fence::Fence;
 use agent::logs::NoLines;
 use agent::orders::Orders;
 use agent::room::Room;
@@ -18,7 +19,7 @@ use proto::gateway::{AssignmentSet, NodeReport};
 use service::{Clock, Peer, Stop, Tasks};
 use tokio::sync::Notify;
 
-use crate::brain::{Brain, Ground, INCARNATION, Life, START_MS};
+use crate::brain::{Brain, Ground, Life, START_MS};
 use crate::dice::Dice;
 use crate::truth::Voice;
 
@@ -36,8 +37,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(300);
 /// What a node keeps while it is off.
 #[derive(Default)]
 struct Disk {
-    /// The lead its orders are from.
-    epoch: u64,
     orders: Option<Orders>,
 }
 
@@ -109,12 +108,15 @@ impl Host {
         let tasks = Tasks::new(stop.clone());
         let clock = Clock::steady_from(START_MS + self.0.ground.trace.passed_ms());
         self.0.runtime.set_clock(clock.clone());
+        let kick = Arc::new(Notify::new());
+        let fence = Fence::new(clock.clone(), kick.clone());
         let parts = Parts {
+            fence: fence.clone(),
             runtime: Arc::new(self.0.runtime.clone()),
             lines: Arc::new(NoLines),
             room: Room::new(self.0.capacity),
-            clock,
-            kick: Arc::new(Notify::new()),
+            clock: clock.clone(),
+            kick,
         };
         let (engine, handle) = Engine::new(parts, tasks.clone());
         if let Some(orders) = self.disk().orders.clone() {
@@ -122,7 +124,8 @@ impl Host {
         }
         tasks.spawn("engine", engine.run(stop));
         for controller in 0..self.0.brains.len() {
-            let link = Link { host: self.clone(), controller, handle: handle.clone(), life };
+            let (handle, fence, clock) = (handle.clone(), fence.clone(), clock.clone());
+            let link = Link { host: self.clone(), controller, handle, fence, clock, life };
             tasks.spawn("orders", link.clone().follow(tasks.stop().clone()));
             tasks.spawn("reports", link.report(tasks.stop().clone()));
         }
@@ -142,18 +145,17 @@ impl Host {
     /// Keeps orders and has them obeyed, unless newer ones were obeyed before.
     fn obey(&self, set: AssignmentSet, handle: &Handle) {
         let ground = &self.0.ground;
-        let epoch = set.epoch;
         let orders = match Orders::parse(set) {
             Ok(orders) => orders,
             Err(error) => return ground.trace.breaks("orders can be read", error.to_string()),
         };
-        assert_eq!(orders.incarnation, INCARNATION);
         let mut disk = self.disk();
-        let known = disk.orders.as_ref().map_or(0, |orders| orders.version);
-        if (epoch, orders.version) < (disk.epoch, known) {
-            return ground.trace.say(format!("{} leaves old orders out", self.0.name));
+        if let Some(known) = &disk.orders
+            && let Err(refused) = orders.check(known)
+        {
+            let text = format!("{} leaves orders out: {refused}", self.0.name);
+            return ground.trace.say(text);
         }
-        disk.epoch = epoch;
         disk.orders = Some(orders.clone());
         drop(disk);
         ground.trace.say(format!("{} obeys {} units", self.0.name, orders.units.len()));
@@ -196,6 +198,8 @@ struct Link {
     host: Host,
     controller: usize,
     handle: Handle,
+    fence: Fence,
+    clock: Clock,
     life: u64,
 }
 
@@ -230,6 +234,7 @@ impl Link {
         if !network.is_open(self.controller, index) {
             return;
         }
+        let opened = self.clock.monotonic();
         let mut sets = Box::pin(life.mind.nodes.assignments(self.host.0.name.clone()));
         let mut broken =
             Box::pin(broken(self.host.0.ground.clone(), self.controller, index, &life));
@@ -249,6 +254,7 @@ impl Link {
                 self.host.obey(set.clone(), &self.handle);
             }
             self.host.obey(set, &self.handle);
+            self.fence.ordered(opened);
         }
     }
 
@@ -279,7 +285,7 @@ impl Link {
 
     async fn report_once(&self, peer: &Peer, told: &Told, dice: &mut Dice) {
         let Shared { ground, index, .. } = &*self.host.0;
-        let report = self.host.tell(told);
+        let (report, sent) = (self.host.tell(told), self.clock.monotonic());
         tokio::time::sleep(ground.network.latency(self.number(), dice)).await;
         if !ground.network.passes(*index, self.controller) || ground.network.loses(dice) {
             return;
@@ -292,6 +298,9 @@ impl Link {
             }
         }
         ground.truth.hears(self.controller, Voice::Agent, *index);
+        if life.mind.leader.is_leading() && ground.network.passes(self.controller, *index) {
+            self.fence.acknowledged(sent);
+        }
         let gone = told.statuses.iter().filter(|(_, status)| status.phase == Phase::Gone);
         gone.for_each(|(unit, _)| ground.truth.told_gone(self.controller, unit));
     }

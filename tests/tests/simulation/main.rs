@@ -9,7 +9,7 @@
 //!                         checks each write └─ tables ──► small router        truth: what is really so
 //! ```
 //!
-//! `TRIREME_SEEDS=10000 cargo xtask test simulation` runs more seeds, `TRIREME_SEED=7` shows one.
+//! `TRIREME_SEEDS=10000 cargo xtask test every_seed` runs more seeds (from `TRIREME_FROM`), `TRIREME_SEED=7` shows one.
 
 mod brain;
 mod dice;
@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use run::run;
 
 /// Seeds of every run of all tests.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 250;
 /// Lines shown of a failing seed.
 const SHOWN_LINES: usize = 250;
 

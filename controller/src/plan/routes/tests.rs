@@ -178,6 +178,20 @@ fn a_unit_at_a_new_address_enters_anew() {
     assert_eq!(world.0.entered_routes_at[&unit], 2);
 }
 
+#[test]
+fn a_table_that_is_not_ours_is_overtaken_once_and_acknowledges_nothing() {
+    let mut world = World::default();
+    let mut tracker = Tracker::default();
+    assert!(!tracker.overtake(9), "there is no table yet");
+    world.app("shop");
+    let unit = world.unit("shop", "web", 1, Phase::Ready);
+    tracker.follow(world.routes(), Time(1));
+    assert!(!tracker.overtake(1));
+    assert!(tracker.overtake(9) && !tracker.overtake(10));
+    tracker.complete(&mut world.0);
+    assert_eq!((world.0.table_version, world.0.entered_routes_at[&unit]), (10, 10));
+}
+
 proptest! {
     /// A unit is in the table exactly when it entered; it is never both in and out; versions only grow, and only
     /// when something changed.
