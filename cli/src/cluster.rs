@@ -2,6 +2,7 @@
 //!
 //! The way through an `up`: `preflight` looks, `provision` makes, `supervisor` starts and keeps, `health` waits.
 
+mod api;
 mod certificate;
 mod choices;
 mod control;
@@ -9,16 +10,22 @@ mod demo;
 mod docker;
 mod doctor;
 mod down;
+mod etcd;
 mod health;
-
+mod init;
+mod join;
+mod join_token;
 mod layout;
 mod log_line;
 mod logs;
+mod nodes;
+mod pinned;
 mod preflight;
 mod process;
 mod provision;
 mod record;
 mod settings_file;
+mod several;
 mod status;
 mod supervisor;
 mod up;
@@ -60,6 +67,57 @@ enum Command {
     /// Start the cluster, making it first where there is none
     #[command(after_help = UP_HELP)]
     Up(UpArguments),
+    /// Begin a cluster of several nodes on this machine, and print how others join
+    #[command(after_help = INIT_HELP)]
+    Init(InitArguments),
+    /// Make this machine a node of a cluster
+    #[command(after_help = JOIN_HELP)]
+    Join(JoinArguments),
+    /// Make a token with which one machine can join
+    #[command(name = "token:create")]
+    TokenCreate {
+        /// For how long it can be used
+        #[arg(long, default_value_t = 60, value_name = "N")]
+        minutes: u32,
+        #[command(flatten)]
+        asking: AskingArguments,
+    },
+    /// List the nodes of the cluster
+    #[command(after_help = "Exit code: 1 if one is not ready.")]
+    Nodes(AskingArguments),
+    /// Show a node
+    #[command(name = "nodes:info")]
+    NodesInfo {
+        /// Its name
+        node: String,
+        #[command(flatten)]
+        asking: AskingArguments,
+    },
+    /// Set labels of a node, or take them away
+    #[command(
+        name = "nodes:label",
+        after_help = "Example: clusterctl nodes:label n2 disk=ssd zone="
+    )]
+    NodesLabel {
+        /// Its name
+        node: String,
+        /// `label=value`, or `label=` to take it away
+        #[arg(required = true)]
+        labels: Vec<String>,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Take a drained or lost node out of the cluster
+    #[command(name = "nodes:remove")]
+    NodesRemove(NodeArguments),
+    /// Give a node no new units
+    Cordon(NodeArguments),
+    /// Give a node units again
+    Uncordon(NodeArguments),
+    /// Move a node's units away, each when its replacement is ready
+    Drain(NodeArguments),
+    /// Show what room there is, and what is left when a node is lost
+    Capacity(AskingArguments),
     /// Stop the cluster and the containers of its apps; the data is kept
     Down {
         /// Remove the data as well: every app, image and secret
@@ -131,6 +189,64 @@ Examples:
   clusterctl up --domain apps.example.org --bind 203.0.113.7
   clusterctl up --demo deploy/demo           also push this app and show that it answers";
 
+const INIT_HELP: &str = "\
+The cluster's memory is an etcd cluster; its first member runs here (Debian's package etcd-server).
+Three nodes with control survive the loss of one.
+
+Example:
+  clusterctl init --address 10.0.0.11 --domain apps.example.org";
+
+const JOIN_HELP: &str = "\
+Run it again after a failure: it goes on where it was.
+
+Examples:
+  clusterctl join --address 10.0.0.12 --token TOKEN
+  clusterctl join --address 10.0.0.14 --token TOKEN --no-control     only runs apps";
+
+#[derive(Args)]
+struct InitArguments {
+    /// The address at which the other nodes reach this machine
+    #[arg(long, value_name = "IP")]
+    address: IpAddr,
+    /// The cluster's name
+    #[arg(long, value_name = "NAME", default_value = "trireme")]
+    cluster_name: String,
+    #[command(flatten)]
+    machine: MachineArguments,
+}
+
+#[derive(Args)]
+struct JoinArguments {
+    /// What `clusterctl init` or `clusterctl token:create` printed
+    #[arg(long)]
+    token: join_token::JoinToken,
+    /// The address at which the other nodes reach this machine
+    #[arg(long, value_name = "IP")]
+    address: IpAddr,
+    /// Run apps only: no controller, builder and member of etcd
+    #[arg(long)]
+    no_control: bool,
+    #[command(flatten)]
+    machine: MachineArguments,
+}
+
+#[derive(Args)]
+struct AskingArguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+}
+
+#[derive(Args)]
+struct NodeArguments {
+    /// Its name
+    node: String,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+}
+
 #[derive(Args)]
 struct ClusterArguments {
     /// The folder of the cluster's data
@@ -140,6 +256,16 @@ struct ClusterArguments {
 
 #[derive(Args)]
 struct UpArguments {
+    #[command(flatten)]
+    machine: MachineArguments,
+    /// Afterwards create a user and the app `demo`, push this folder and show that it answers
+    #[arg(long, value_name = "DIR")]
+    demo: Option<PathBuf>,
+}
+
+/// What is chosen for a machine.
+#[derive(Args)]
+struct MachineArguments {
     #[command(flatten)]
     cluster: ClusterArguments,
     /// The domain below which apps answer [default: apps.localhost]
@@ -175,12 +301,9 @@ struct UpArguments {
     /// Where to put the certificate that paasctl must trust [default: /etc/trireme/ca.pem]
     #[arg(long, value_name = "PATH")]
     ca_out: Option<PathBuf>,
-    /// Afterwards create a user and the app `demo`, push this folder and show that it answers
-    #[arg(long, value_name = "DIR")]
-    demo: Option<PathBuf>,
 }
 
-impl UpArguments {
+impl MachineArguments {
     fn wishes(&self) -> Wishes {
         Wishes {
             node: self.node.clone(),
@@ -196,6 +319,7 @@ impl UpArguments {
             },
             docker_socket: self.docker_socket.clone(),
             ca_out: self.ca_out.clone(),
+            several: None,
         }
     }
 }
@@ -205,10 +329,15 @@ impl ClusterArguments {
         // Without a trailing slash, so that one cluster has one name.
         Layout::new(self.data.components().collect::<PathBuf>())
     }
+
+    fn nodes(&self) -> anyhow::Result<nodes::Nodes> {
+        nodes::Nodes::of(&self.layout())
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum LogName {
+    Etcd,
     Controller,
     Agent,
     Builder,
@@ -238,9 +367,39 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(arguments) => {
-            let (layout, wishes) = (arguments.cluster.layout(), arguments.wishes());
+            let machine = arguments.machine;
+            let (layout, wishes) = (machine.cluster.layout(), machine.wishes());
             block_on(up::up(up::Up { layout, wishes, demo: arguments.demo }))
         }
+        Command::Init(InitArguments { address, cluster_name, machine }) => {
+            let (layout, wishes) = (machine.cluster.layout(), machine.wishes());
+            block_on(init::init(init::Init { layout, wishes, address, cluster: cluster_name }))
+        }
+        Command::Join(JoinArguments { token, address, no_control, machine }) => {
+            let (layout, wishes) = (machine.cluster.layout(), machine.wishes());
+            block_on(join::join(join::Join {
+                layout,
+                wishes,
+                token,
+                address,
+                control: !no_control,
+            }))
+        }
+        Command::TokenCreate { minutes, asking } => {
+            block_on(init::create_token(&asking.cluster.layout(), Some(minutes), asking.json))
+        }
+        Command::Nodes(asking) => block_on(asking.cluster.nodes()?.list(asking.json)),
+        Command::NodesInfo { node, asking } => {
+            block_on(asking.cluster.nodes()?.info(&node, asking.json))
+        }
+        Command::NodesLabel { node, labels, cluster } => {
+            block_on(cluster.nodes()?.label(&node, &labels))
+        }
+        Command::NodesRemove(it) => block_on(it.cluster.nodes()?.remove(&it.node)),
+        Command::Cordon(it) => block_on(it.cluster.nodes()?.set_duty(&it.node, "cordoned")),
+        Command::Uncordon(it) => block_on(it.cluster.nodes()?.set_duty(&it.node, "open")),
+        Command::Drain(it) => block_on(it.cluster.nodes()?.drain(&it.node)),
+        Command::Capacity(asking) => block_on(asking.cluster.nodes()?.capacity(asking.json)),
         Command::Down { wipe, confirm, cluster } => {
             block_on(down::down(down::Down { layout: cluster.layout(), wipe, confirm }))
         }

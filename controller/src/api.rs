@@ -34,6 +34,8 @@ mod run;
 
 mod capacity;
 mod cluster;
+mod join;
+mod nodes;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -46,6 +48,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::Context;
 use crate::accounts::password::Passwords;
+use crate::accounts::secret;
 use crate::accounts::throttle::Throttle;
 
 // What the builders' side of the gateway shares with the handlers.
@@ -65,6 +68,8 @@ pub(crate) struct Shared {
     context: Context,
     passwords: Passwords,
     throttle: Throttle,
+    /// What is known of the operator's token, as of any other: its hash.
+    operator_hash: String,
     openapi: String,
 }
 
@@ -89,7 +94,9 @@ impl Api {
 pub fn router(context: Context) -> Router {
     let (routes, description) = routes().split_for_parts();
     let openapi = openapi::finish(description);
+    let operator = service::identity::operator_token(context.seal.key());
     let api = Api(Arc::new(Shared {
+        operator_hash: secret::hash(&operator),
         context,
         passwords: Passwords::default(),
         throttle: Throttle::default(),
@@ -132,4 +139,6 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(run::routes())
         .merge(cluster::routes())
         .merge(capacity::routes())
+        .merge(join::routes())
+        .merge(nodes::routes())
 }

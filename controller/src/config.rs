@@ -55,6 +55,8 @@ pub struct Parts {
 /// Where files are.
 #[derive(Debug, Clone)]
 pub struct Files {
+    /// The folder of all programs' files.
+    pub data: PathBuf,
     /// Own files.
     pub folder: PathBuf,
     /// The identity's folder.
@@ -115,6 +117,7 @@ impl Config {
                 folder,
                 identity: data.join("identity").join("controller"),
                 api: data.join("identity").join("api"),
+                data,
             },
             platform: read_platform(settings),
         }

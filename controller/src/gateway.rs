@@ -20,11 +20,11 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-use crate::Context;
 use crate::gateway::builds::Builds;
 use crate::gateway::nodes::Nodes;
 use crate::gateway::routers::Routers;
 use crate::leader::Leader;
+use crate::{Context, admission};
 
 /// A report of many failing units with their last lines.
 const MAX_REPORT_BYTES: usize = 16 * 1024 * 1024;
@@ -80,6 +80,32 @@ impl Gateway {
         }
     }
 
+    /// The caller, whose node must be in the cluster.
+    fn member<T>(&self, request: &Request<T>) -> Result<Peer, Status> {
+        let peer = service::peer(request)?;
+        let view = self.nodes.view.borrow();
+        if admission::is_admitted(&view.snapshot.specs, &peer) {
+            return Ok(peer);
+        }
+        Err(Status::permission_denied(format!("node `{}` is not in the cluster", peer.node)))
+    }
+
+    /// The caller, who must have this role.
+    fn caller<T>(&self, request: &Request<T>, role: &str) -> Result<Peer, Status> {
+        let peer = self.member(request)?;
+        peer.require_role(&[role])?;
+        Ok(peer)
+    }
+
+    /// The caller, who must have this role and be on the node it speaks for.
+    fn caller_on<T>(&self, request: &Request<T>, role: &str, node: &str) -> Result<(), Status> {
+        let peer = self.caller(request, role)?;
+        if peer.node == node {
+            return Ok(());
+        }
+        Err(Status::permission_denied(format!("{peer} may not speak for node `{node}`")))
+    }
+
     fn answer(&self) -> wire::ReportAnswer {
         wire::ReportAnswer { leads: self.leader.is_leading() }
     }
@@ -94,22 +120,6 @@ impl Gateway {
     }
 }
 
-/// The caller, who must have this role.
-fn caller<T>(request: &Request<T>, role: &str) -> Result<Peer, Status> {
-    let peer = service::peer(request)?;
-    peer.require_role(&[role])?;
-    Ok(peer)
-}
-
-/// The caller, who must have this role and be on the node it speaks for.
-fn caller_on<T>(request: &Request<T>, role: &str, node: &str) -> Result<(), Status> {
-    let peer = caller(request, role)?;
-    if peer.node == node {
-        return Ok(());
-    }
-    Err(Status::permission_denied(format!("{peer} may not speak for node `{node}`")))
-}
-
 /// What a caller sent that is not the document it should be.
 fn malformed(what: &str, error: impl std::fmt::Display) -> Status {
     Status::invalid_argument(format!("{what}: {error}"))
@@ -121,7 +131,7 @@ impl GatewayRpc for Gateway {
         &self,
         request: Request<wire::MembersRequest>,
     ) -> Result<Response<Answers<wire::MemberSet>>, Status> {
-        service::peer(&request)?;
+        self.member(&request)?;
         let incarnation = self.nodes.incarnation.clone();
         Ok(self.answers(members::members(self.nodes.view.clone(), incarnation)))
     }
@@ -130,7 +140,7 @@ impl GatewayRpc for Gateway {
         &self,
         request: Request<wire::AssignmentsRequest>,
     ) -> Result<Response<Answers<wire::AssignmentSet>>, Status> {
-        caller_on(&request, "agent", &request.get_ref().node)?;
+        self.caller_on(&request, "agent", &request.get_ref().node)?;
         let node = request.into_inner().node;
         let node = node.parse().map_err(|error| malformed("node", error))?;
         Ok(self.answers(self.nodes.assignments(node)))
@@ -140,7 +150,7 @@ impl GatewayRpc for Gateway {
         &self,
         request: Request<wire::NodeReport>,
     ) -> Result<Response<wire::ReportAnswer>, Status> {
-        let peer = caller(&request, "agent")?;
+        let peer = self.caller(&request, "agent")?;
         self.nodes.report(&peer, request.get_ref())?;
         Ok(Response::new(self.answer()))
     }
@@ -149,7 +159,7 @@ impl GatewayRpc for Gateway {
         &self,
         request: Request<wire::RoutesRequest>,
     ) -> Result<Response<Answers<wire::RouteTable>>, Status> {
-        caller_on(&request, "router", &request.get_ref().node)?;
+        self.caller_on(&request, "router", &request.get_ref().node)?;
         Ok(self.answers(self.routers.tables()))
     }
 
@@ -157,7 +167,7 @@ impl GatewayRpc for Gateway {
         &self,
         request: Request<wire::RouterReport>,
     ) -> Result<Response<wire::ReportAnswer>, Status> {
-        caller_on(&request, "router", &request.get_ref().node)?;
+        self.caller_on(&request, "router", &request.get_ref().node)?;
         self.routers.report(request.get_ref())?;
         Ok(Response::new(self.answer()))
     }
@@ -166,7 +176,7 @@ impl GatewayRpc for Gateway {
         &self,
         request: Request<wire::IdentifyRequest>,
     ) -> Result<Response<wire::IdentifyAnswer>, Status> {
-        caller(&request, "builder")?;
+        self.caller(&request, "builder")?;
         self.builds.identify(request.into_inner()).await.map(Response::new)
     }
 
@@ -174,7 +184,7 @@ impl GatewayRpc for Gateway {
         &self,
         request: Request<wire::AuthorizeRequest>,
     ) -> Result<Response<wire::AuthorizeAnswer>, Status> {
-        caller(&request, "builder")?;
+        self.caller(&request, "builder")?;
         self.builds.authorize(request.into_inner()).await.map(Response::new)
     }
 
@@ -182,7 +192,7 @@ impl GatewayRpc for Gateway {
         &self,
         request: Request<wire::BeginBuildRequest>,
     ) -> Result<Response<wire::BeginBuildAnswer>, Status> {
-        caller(&request, "builder")?;
+        self.caller(&request, "builder")?;
         self.builds.begin_build(request.into_inner()).await.map(Response::new)
     }
 
@@ -190,7 +200,7 @@ impl GatewayRpc for Gateway {
         &self,
         request: Request<wire::BuildRef>,
     ) -> Result<Response<wire::Empty>, Status> {
-        caller(&request, "builder")?;
+        self.caller(&request, "builder")?;
         self.builds.keep_build(request.into_inner()).await.map(Response::new)
     }
 
@@ -198,7 +208,7 @@ impl GatewayRpc for Gateway {
         &self,
         request: Request<wire::BuildRef>,
     ) -> Result<Response<wire::Empty>, Status> {
-        caller(&request, "builder")?;
+        self.caller(&request, "builder")?;
         self.builds.abandon_build(request.into_inner()).await.map(Response::new)
     }
 
@@ -206,7 +216,7 @@ impl GatewayRpc for Gateway {
         &self,
         request: Request<wire::FinishBuildRequest>,
     ) -> Result<Response<Answers<wire::DeployEvent>>, Status> {
-        caller(&request, "builder")?;
+        self.caller(&request, "builder")?;
         let events = self.builds.finish_build(request.into_inner()).await?;
         Ok(self.answers(events))
     }
@@ -215,7 +225,7 @@ impl GatewayRpc for Gateway {
         &self,
         request: Request<wire::KeepHistoryRequest>,
     ) -> Result<Response<wire::Empty>, Status> {
-        caller(&request, "builder")?;
+        self.caller(&request, "builder")?;
         Ok(Response::new(self.builds.keep_history(request.into_inner()).await?))
     }
 }

@@ -6,6 +6,7 @@
 //! stored), then `observe`, `plan` and `apply` (how the world follows), `mind` (what runs them), then `api`.
 
 pub mod accounts;
+pub mod admission;
 pub mod api;
 pub mod apply;
 pub mod change;
@@ -21,6 +22,7 @@ pub mod history;
 pub mod https;
 pub mod leader;
 pub mod logs;
+pub mod membership;
 pub mod mind;
 pub mod observe;
 pub mod outside;
@@ -36,11 +38,12 @@ pub mod view;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use model::node::{Addresses, Member};
 use service::{Admin, Clock, Identity, Stop, Tasks, Wake, durable};
-use store::{EmbeddedStore, EtcdOptions, EtcdStore, EtcdTls, Store};
+use store::{EmbeddedStore, EtcdMembers, EtcdOptions, EtcdStore, EtcdTls, Store, StoreError};
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 
@@ -61,6 +64,9 @@ use crate::retention::Images;
 use crate::seal::Seal;
 use crate::view::ViewReceiver;
 
+/// How long to wait before etcd is tried again.
+const STORE_PAUSE: Duration = Duration::from_millis(250);
+
 /// What handlers of the API and the gateway share. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
@@ -80,11 +86,18 @@ pub struct Context {
     pub platform: Arc<Platform>,
     /// The app's logs: read, said to, forgotten.
     pub logs: Logs,
+    /// The members of the store, where it is etcd.
+    pub members: Option<EtcdMembers>,
 }
 
 /// Runs the controller until `stop`.
 pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
-    Controller::bind(config).await?.run(stop).await
+    let bound = tokio::select! {
+        bound = Controller::bind(config) => bound?,
+        // The store may not answer for long; nothing was begun.
+        () = stop.wait() => return Ok(()),
+    };
+    bound.run(stop).await
 }
 
 /// A controller that listens and has read its store, but does not serve yet.
@@ -93,6 +106,7 @@ pub struct Controller {
     identity: Identity,
     seal: Arc<Seal>,
     records: Records,
+    members: Option<EtcdMembers>,
     incarnation: String,
     api: TcpListener,
     gateway: TcpIncoming,
@@ -113,13 +127,27 @@ impl Controller {
         };
         let (api, admin) =
             (bind("the API", listen.api).await?, bind("the admin endpoint", listen.admin).await?);
-        let records = Records::new(open_store(&config.store).await.context("open the store")?);
+        let (store, members) = open_store(&config.store).await.context("open the store")?;
+        let records = Records::new(store);
         // A node that starts without a quorum serves what is remembered.
         if let Err(error) = records.store().get(Incarnation::PREFIX).await {
             records.doubt().set(error.is_retryable());
         }
         let incarnation = incarnation(&records).await.context("read the cluster's incarnation")?;
-        Ok(Controller { config, identity, seal, records, incarnation, api, gateway, admin })
+        if members.is_some() {
+            admission::share_authorities(&records, &seal, &config.files.data).await?;
+        }
+        Ok(Controller {
+            config,
+            identity,
+            seal,
+            records,
+            members,
+            incarnation,
+            api,
+            gateway,
+            admin,
+        })
     }
 
     /// The addresses of the API, the gateway and the admin endpoint.
@@ -137,7 +165,7 @@ impl Controller {
     pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
         let [api, gateway, admin_address] = self.addresses()?;
         tracing::info!(%api, %gateway, admin = %admin_address, "listening");
-        let Controller { config, identity, seal, records, .. } = self;
+        let Controller { config, identity, seal, records, members, .. } = self;
         let (clock, tasks, wake) = (Clock::steady(), Tasks::new(stop.clone()), Wake::new());
         let api_tls = https::server_config(&config.files.api)?;
 
@@ -176,9 +204,15 @@ impl Controller {
             identity,
             platform: Arc::new(config.platform),
             logs,
+            members: members.clone(),
         };
         let builds = Builds::new(context.clone());
         tasks.spawn("build locks", builds.clone().follow_locks(stop.clone()));
+        if let Some(members) = members {
+            let promoting =
+                membership::promote_learners(members, mind.leader.clone(), stop.clone());
+            tasks.spawn("members of the store", promoting);
+        }
         let gateway = Gateway {
             nodes: mind.nodes,
             routers: mind.routers,
@@ -214,12 +248,14 @@ fn admin(observer: &Arc<Observer>, wake: &Wake) -> Admin {
     admin
 }
 
-async fn open_store(config: &StoreConfig) -> anyhow::Result<Arc<dyn Store>> {
+type OpenStore = (Arc<dyn Store>, Option<EtcdMembers>);
+
+async fn open_store(config: &StoreConfig) -> anyhow::Result<OpenStore> {
     match config {
         StoreConfig::Embedded(path) => {
             let path = path.clone();
             let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(path)).await?;
-            Ok(Arc::new(opened?))
+            Ok((Arc::new(opened?), None))
         }
         StoreConfig::Etcd(etcd) => {
             let options = EtcdOptions {
@@ -227,7 +263,26 @@ async fn open_store(config: &StoreConfig) -> anyhow::Result<Arc<dyn Store>> {
                 tls: etcd.tls.as_ref().map(etcd_tls).transpose()?,
                 key_prefix: etcd.prefix.clone(),
             };
-            Ok(Arc::new(EtcdStore::connect(options).await?))
+            let store = connect_in_time(&options).await?;
+            Ok((Arc::new(store), Some(EtcdMembers::connect(&options).await?)))
+        }
+    }
+}
+
+/// Waits for etcd as long as it takes: after a power cut it answers when most of its members are back, and a new
+/// member when it has learnt all.
+async fn connect_in_time(options: &EtcdOptions) -> Result<EtcdStore, StoreError> {
+    let mut told = false;
+    loop {
+        match EtcdStore::connect(options.clone()).await {
+            Err(error) if error.is_retryable() => {
+                if !std::mem::replace(&mut told, true) {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    tracing::warn!(error, "etcd does not answer yet; waiting for it");
+                }
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            connected => return connected,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::admission::{Authorities, JoinToken};
 use crate::doubt::{Doubt, note_stale};
 use model::account::{SshKey, Token, User};
 use model::app::App;
@@ -53,6 +54,9 @@ document!(SshKey, "keys/", |key| key.fingerprint);
 document!(Token, "tokens/", |token| token.secret_hash);
 document!(RegistrationDoor, "settings/registration", |_door| "");
 document!(Incarnation, "cluster/incarnation", |_incarnation| "");
+
+document!(Authorities, "cluster/authorities", |_authorities| "");
+document!(JoinToken, "joins/", |token| token.secret_hash);
 
 /// Whether anybody may register. Absent as long as there is no user: then anybody may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,7 +18,10 @@ use zeroize::Zeroizing;
 const NONCE: usize = 24;
 
 /// The cluster's sealing key.
-pub struct Seal(XChaCha20Poly1305);
+pub struct Seal {
+    cipher: XChaCha20Poly1305,
+    key: Zeroizing<[u8; 32]>,
+}
 
 /// Why something could not be opened or the key not be read.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +48,7 @@ pub enum SealError {
 impl Seal {
     /// With a key of 32 bytes.
     pub fn new(key: &[u8; 32]) -> Seal {
-        Seal(XChaCha20Poly1305::new(&Key::from(*key)))
+        Seal { cipher: XChaCha20Poly1305::new(&Key::from(*key)), key: Zeroizing::new(*key) }
     }
 
     /// With the key in a file.
@@ -56,13 +59,18 @@ impl Seal {
         Ok(Seal::new(key))
     }
 
+    /// The key itself, for another controller of the cluster.
+    pub fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
     /// Seals a value for a place such as `shop/GREETING`.
     pub fn seal(&self, place: &str, value: &[u8]) -> Sealed {
         let mut nonce = [0; NONCE];
         rand::rng().fill_bytes(&mut nonce);
         let payload = Payload { msg: value, aad: place.as_bytes() };
         let sealed = self
-            .0
+            .cipher
             .encrypt(&XNonce::from(nonce), payload)
             .expect("values are far below the cipher's limit");
         Sealed(STANDARD.encode([nonce.as_slice(), &sealed].concat()))
@@ -74,7 +82,7 @@ impl Seal {
         let bytes = STANDARD.decode(&sealed.0).map_err(|_| failed())?;
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE>().ok_or_else(failed)?;
         let payload = Payload { msg: sealed, aad: place.as_bytes() };
-        self.0.decrypt(&XNonce::from(*nonce), payload).map_err(|_| failed())
+        self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| failed())
     }
 
     /// Opens a value that was text when it was sealed.

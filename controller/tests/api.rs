@@ -6,6 +6,8 @@
 
 #[path = "api/harness.rs"]
 mod harness;
+#[path = "api/join.rs"]
+mod join;
 
 #[path = "api/access.rs"]
 mod access;

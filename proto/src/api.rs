@@ -677,3 +677,122 @@ pub struct RouterInfo {
     /// Table version.
     pub version: u64,
 }
+
+/// `POST /v1/cluster/tokens` (administrators).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewJoinToken {
+    /// For how long it can be used; 60 when absent.
+    #[serde(default)]
+    pub minutes: Option<u32>,
+}
+
+/// The right to join the cluster, once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JoinSecret {
+    /// Shown this once.
+    pub secret: String,
+    /// Until when it can be used.
+    pub expires: String,
+}
+
+/// `POST /v1/cluster/join`: a machine asks to become a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JoinRequest {
+    /// Of the token.
+    pub secret: String,
+    /// The name it wants.
+    pub node: String,
+    /// The address at which the other nodes reach it.
+    pub address: String,
+    /// Its parts, each `host:port`.
+    pub addresses: NodeAddresses,
+    /// Where the store's other members will reach its member, `https://host:port`; none on a node that only runs apps.
+    pub store_peer: Option<String>,
+    /// What its clock shows, in milliseconds since the epoch.
+    pub now_ms: u64,
+    /// A signing request (PEM) for each certificate it needs: `agent`, `router`, `api`, ...
+    pub requests: std::collections::BTreeMap<String, String>,
+}
+
+/// Where the parts of a node are reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeAddresses {
+    /// Its agent.
+    pub agent: String,
+    /// Its logger.
+    pub logger: String,
+    /// Its registry's side for the other parts.
+    pub registry: String,
+    /// Its controller's gateway; none on a node that only runs apps.
+    pub gateway: Option<String>,
+}
+
+/// A machine has become a node. Secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Joined {
+    /// The domain below which apps answer.
+    pub domain: String,
+    /// Whom all parts trust, PEM.
+    pub ca_pem: String,
+    /// The certificates (PEM) by the names they were asked for.
+    pub certificates: std::collections::BTreeMap<String, String>,
+    /// The gateways of the cluster's controllers.
+    pub gateways: Vec<String>,
+    /// What only a node with a controller gets.
+    pub control: Option<JoinedControl>,
+}
+
+/// What makes a node one that controls. Secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JoinedControl {
+    /// The key under which the controllers seal, hex.
+    pub seal_key: String,
+    /// Whom members of the store trust among themselves, PEM.
+    pub store_peer_ca_pem: String,
+    /// Whom members of the store and controllers trust, PEM.
+    pub store_client_ca_pem: String,
+    /// The members of the store, the new one included: `name=url,...`.
+    pub store_members: String,
+}
+
+/// `GET /v1/nodes` (administrators): one node of the cluster, heard or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeDetail {
+    /// Name.
+    pub name: String,
+    /// `ready`, `suspect`, `lost`, or what is wrong with it.
+    pub state: String,
+    /// `open`, `cordoned`, `draining`.
+    pub duty: String,
+    /// Whether a controller and a member of the store run on it.
+    pub control: bool,
+    /// Given by operators.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Where its parts are reached.
+    pub addresses: NodeAddresses,
+    /// When it came into the cluster.
+    pub joined: String,
+    /// How long ago it was heard; absent when never.
+    pub heard_ms_ago: Option<u64>,
+    /// Memory units may reserve.
+    pub memory_bytes: u64,
+    /// Memory reserved.
+    pub reserved_bytes: u64,
+    /// CPU in thousandths of a core.
+    pub cpu_millis: u32,
+    /// Free disk.
+    pub disk_free_bytes: u64,
+    /// Units placed here.
+    pub units: u32,
+}
+
+/// `PATCH /v1/nodes/{node}` (administrators).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeChange {
+    /// Labels to set; `null` takes one away.
+    #[serde(default)]
+    pub labels: std::collections::BTreeMap<String, Option<String>>,
+    /// `open`, `cordoned` or `draining`.
+    #[serde(default)]
+    pub duty: Option<String>,
+}

@@ -1,12 +1,16 @@
 //! Who a program is, proven by a certificate of the cluster's own authority: mutual TLS on every connection between parts.
 //!
-//! A certificate names a role and a node as the URI `trireme://<role>/<node>`. Clients check the server's role through the
+//! A certificate names a role, a node and which admission of the node as the URI `trireme://<role>/<node>[/<admission>]`. Clients check the server's role through the
 //! DNS name `<role>.trireme.internal`; servers demand a client certificate and read the caller's role from its URI.
 
 mod authority;
+mod operator;
 mod peer;
 
-pub use authority::{Authority, AuthorityError, Issued, Subject};
+pub use authority::{
+    Authority, AuthorityError, CA_KEY_FILE, Issued, KeyRequest, STORE_NAME, Subject, Wanted,
+};
+pub use operator::operator_token;
 pub use peer::{Peer, peer};
 
 use std::{

@@ -4,7 +4,10 @@
 
 mod errors;
 mod listing;
+mod members;
 mod watching;
+
+pub use members::{EtcdMember, EtcdMembers, MemberError};
 
 use std::fmt;
 use std::future::Future;

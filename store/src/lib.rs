@@ -26,7 +26,7 @@ mod embedded;
 pub mod faults;
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 mod etcd;
-pub use etcd::{EtcdOptions, EtcdStore, EtcdTls};
+pub use etcd::{EtcdMember, EtcdMembers, EtcdOptions, EtcdStore, EtcdTls, MemberError};
 pub mod contract;
 
 use std::fmt;

@@ -2,12 +2,13 @@
 //!
 //! [`Cluster`] brings one up in a folder and on ports of its own and takes it down again;
 //! [`Person`] is somebody with an account who uses `paasctl` and `git`; [`Load`] is steady traffic
-//! that counts what fails. Nothing here knows how the parts work inside.
+//! that counts what fails; [`lab::Lab`] is several hosts on one machine. Nothing here knows how the parts work inside.
 
 pub mod bench;
 pub mod cluster;
 pub mod command;
 pub mod disk;
+pub mod lab;
 pub mod load;
 pub mod person;
 pub mod repository;
@@ -25,7 +26,12 @@ pub use wait::until;
 
 /// Says which step of a story begins, so that a failing log reads as one.
 pub fn step(text: &str) {
+    say(&format!("== {text}"));
+}
+
+/// Says a line to whoever started the program.
+pub fn say(text: &str) {
     use std::io::Write;
-    let line = format!("== {text}\n");
-    std::io::stderr().write_all(line.as_bytes()).expect("standard error takes the step's name");
+    let line = format!("{text}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("standard error takes a line");
 }

@@ -16,6 +16,7 @@ cargo xtask down [--wipe]     Stop the cluster and keep its data; --wipe removes
 cargo xtask test [FILTER]     Set up, then every check and test; with FILTER only the tests whose name has it.
 cargo xtask ci                The same as `test`.
 cargo xtask bench NAME        Set up, then measure; one JSON line per figure on standard output.
+cargo xtask lab up            Set up, build, then several hosts and a cluster of them on this machine; `lab help` says more.
 cargo xtask bless [FILTER]    Run the tests and write their results down as the new goldens.
 cargo xtask setup             Only set up this machine for `up`.
 cargo xtask stack             Make the stack image anew, with Debian's latest updates.
@@ -35,6 +36,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         ["test" | "ci"] => test_all(),
         ["test", filter] if !filter.starts_with('-') => test_some(filter),
         ["bench", name, rest @ ..] if !name.starts_with('-') => bench(name, rest),
+        ["lab", rest @ ..] => lab(rest),
         ["bless"] => bless(None),
         ["bless", filter] if !filter.starts_with('-') => bless(Some(filter)),
         ["setup"] => setup::run(Purpose::Run { check_ports: false }),
@@ -99,6 +101,19 @@ fn bench(name: &str, arguments: &[&str]) -> Result<()> {
     say("Building the programs to measure ...");
     loud(cargo().args(["build", "--release", "--workspace"]))?;
     loud(Command::new(repository::release_program("bench")).arg(name).args(arguments))
+}
+
+fn lab(arguments: &[&str]) -> Result<()> {
+    if arguments.first() == Some(&"up") {
+        setup::run(Purpose::Test)?;
+        build_for_tests()?;
+    }
+    let program = repository::debug_program("lab");
+    if !program.exists() {
+        bail!("there is no lab yet. Make one with `cargo xtask lab up`");
+    }
+    let error = Command::new(program).args(arguments).exec();
+    Err(error).context("start `lab`")
 }
 
 /// Tests of one crate start programs of others, which cargo would not build for them. Tests are built along,

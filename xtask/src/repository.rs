@@ -19,3 +19,8 @@ pub fn target() -> PathBuf {
 pub fn release_program(name: &str) -> PathBuf {
     target().join("release").join(name)
 }
+
+/// A program built along with the tests.
+pub fn debug_program(name: &str) -> PathBuf {
+    target().join("debug").join(name)
+}

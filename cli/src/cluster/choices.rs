@@ -7,14 +7,17 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::layout::{Layout, PROGRAMS};
+use super::layout::{ETCD, Layout, PROGRAMS, Program};
+use super::several::{CLIENT_OFFSET, PEER_OFFSET, Several};
 
 /// The version of the document.
 pub const VERSION: u32 = 1;
 
 /// How far the internal ports reach from the base port.
 const INTERNAL_PORTS: u16 = 16;
-/// Internal listeners never leave the machine.
+/// Programs that only nodes with a controller run.
+const CONTROL: [&str; 2] = ["controller", "builder"];
+/// Internal listeners of a machine alone never leave it.
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Everything that was chosen.
@@ -32,6 +35,9 @@ pub struct Choices {
     pub docker_socket: PathBuf,
     /// Where users find the authority's certificate.
     pub ca_out: PathBuf,
+    /// What makes this machine one of several; none on a machine alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub several: Option<Several>,
 }
 
 /// The ports that can be moved.
@@ -66,6 +72,8 @@ pub struct Wishes {
     pub docker_socket: Option<PathBuf>,
     /// See [`Choices::ca_out`].
     pub ca_out: Option<PathBuf>,
+    /// See [`Choices::several`].
+    pub several: Option<Several>,
 }
 
 /// See [`Ports`].
@@ -102,6 +110,7 @@ impl Choices {
             ports: Ports { http: 80, https: 443, ssh: 2222, api: 8000, registry: 5000, base: 7400 },
             docker_socket: PathBuf::from("/var/run/docker.sock"),
             ca_out: layout.public_ca(),
+            several: None,
         }
     }
 
@@ -125,6 +134,7 @@ impl Choices {
                 .clone()
                 .unwrap_or_else(|| self.docker_socket.clone()),
             ca_out: wishes.ca_out.clone().unwrap_or_else(|| self.ca_out.clone()),
+            several: wishes.several.clone().or_else(|| self.several.clone()),
         }
     }
 
@@ -162,6 +172,24 @@ impl Choices {
         problems
     }
 
+    /// The programs of this node, in the order of their start.
+    pub fn programs(&self) -> Vec<Program> {
+        match &self.several {
+            None => PROGRAMS.to_vec(),
+            Some(Several { control: true, .. }) => [ETCD].into_iter().chain(PROGRAMS).collect(),
+            Some(_) => {
+                let runs_apps = |program: &Program| !CONTROL.contains(&program.name);
+                PROGRAMS.into_iter().filter(runs_apps).collect()
+            }
+        }
+    }
+
+    /// Where a part listens for those of other nodes: nowhere but on this machine when it is alone.
+    pub fn inner(&self, offset: u16) -> SocketAddr {
+        let address = self.several.as_ref().map_or(LOOPBACK, |several| several.address);
+        SocketAddr::new(address, self.ports.base + offset)
+    }
+
     /// Every socket the cluster listens on.
     pub fn listeners(&self) -> Vec<Listener> {
         let ports = &self.ports;
@@ -171,24 +199,33 @@ impl Choices {
             address: SocketAddr::new(self.bind, port),
             flag,
         };
-        let inner = |program, what, port, flag| Listener {
+        let inner = |program, what, offset| Listener {
             program,
             what,
-            address: SocketAddr::new(LOOPBACK, port),
-            flag,
+            address: self.inner(offset),
+            flag: "--base-port",
         };
         let mut listeners = vec![
             public("router", "apps over HTTP", ports.http, "--http-port"),
             public("router", "apps over HTTPS", ports.https, "--https-port"),
             public("builder", "git over SSH", ports.ssh, "--ssh-port"),
             public("controller", "the API", ports.api, "--api-port"),
-            inner("registry-proxy", "the image registry", ports.registry, "--registry-port"),
-            inner("controller", "the gateway", ports.base, "--base-port"),
-            inner("agent", "sessions", ports.base + 1, "--base-port"),
-            inner("logger", "log lines", ports.base + 2, "--base-port"),
-            inner("registry-proxy", "the registry's control", ports.base + 3, "--base-port"),
+            Listener {
+                program: "registry-proxy",
+                what: "the image registry",
+                address: SocketAddr::new(LOOPBACK, ports.registry),
+                flag: "--registry-port",
+            },
+            inner("controller", "the gateway", 0),
+            inner("agent", "sessions", 1),
+            inner("logger", "log lines", 2),
+            inner("registry-proxy", "the registry's control", 3),
+            inner(ETCD.name, "controllers' memory", CLIENT_OFFSET),
+            inner(ETCD.name, "the memory's members", PEER_OFFSET),
         ];
-        listeners.extend(PROGRAMS.iter().map(|program| Listener {
+        let programs = self.programs();
+        listeners.retain(|listener| programs.iter().any(|it| it.name == listener.program));
+        listeners.extend(programs.iter().map(|program| Listener {
             program: program.name,
             what: "an admin endpoint",
             address: self.admin(program.admin_offset),
@@ -204,7 +241,18 @@ impl Choices {
 
     /// The API's address for users.
     pub fn api_url(&self) -> String {
-        format!("https://deis.{}:{}", self.domain, self.ports.api)
+        match &self.several {
+            // A name below `localhost` would lead to the asking machine itself.
+            Some(several) if self.is_local() => {
+                format!("https://{}", SocketAddr::new(several.address, self.ports.api))
+            }
+            _ => format!("https://deis.{}:{}", self.domain, self.ports.api),
+        }
+    }
+
+    /// Whether apps are named below `localhost`, which every machine takes for itself.
+    pub fn is_local(&self) -> bool {
+        self.domain == "localhost" || self.domain.ends_with(".localhost")
     }
 
     /// Where an app answers.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     choices::Choices,
-    layout::{Layout, PROGRAMS},
+    layout::Layout,
     process::Process,
     record::{Record, State},
     supervisor, wire,
@@ -71,12 +71,13 @@ impl Health {
 /// How all programs are, in the order of their start.
 pub async fn all(layout: &Layout, choices: &Choices) -> Vec<ProgramStatus> {
     let table = supervisor::read_table(layout).unwrap_or_default();
-    join_all(PROGRAMS.iter().map(|program| async {
+    let table = &table;
+    join_all(choices.programs().into_iter().map(|program| async move {
         let record = Record::read(layout, program.name);
         // On a full disk the record is of the start before the last.
         let command = table.iter().find(|command| command.name == program.name);
         let process = command.and_then(|command| supervisor::find(layout, command));
-        let health = ask(choices.admin(program.admin_offset)).await;
+        let health = ask(choices.admin(program.admin_offset), program.health_path()).await;
         status(program.name, process, record, health)
     }))
     .await
@@ -107,8 +108,8 @@ fn status(
 }
 
 /// Asks one admin endpoint.
-pub async fn ask(address: SocketAddr) -> Health {
-    match wire::get(address, "/__heartbeat__", LIMIT).await {
+pub async fn ask(address: SocketAddr, path: &str) -> Health {
+    match wire::get(address, path, LIMIT).await {
         Ok(answer) if answer.status == StatusCode::OK => Health::Well,
         Ok(answer) => Health::Sick(reasons(&answer.body, answer.status)),
         Err(wire::HttpError::Connect(_)) => Health::Silent(format!("nothing listens at {address}")),

@@ -15,6 +15,9 @@ pub const PROGRAMS: [Program; 6] = [
     Program { name: "builder", admin_offset: 12 },
 ];
 
+/// The member of the cluster's memory, on nodes with a controller in a cluster of several nodes; it starts first.
+pub const ETCD: Program = Program { name: "etcd", admin_offset: 6 };
+
 /// What the builder runs for every push; it has to lie beside the programs.
 pub const HOOK: &str = "trireme-pre-receive";
 
@@ -28,6 +31,11 @@ pub struct Program {
 }
 
 impl Program {
+    /// Where its admin endpoint says whether it can do its job.
+    pub fn health_path(&self) -> &'static str {
+        if *self == ETCD { "/health" } else { "/__heartbeat__" }
+    }
+
     /// The name of its file.
     pub fn binary(&self) -> String {
         format!("trireme-{}", self.name)
@@ -60,6 +68,16 @@ impl Layout {
     /// The cluster's certificate authority.
     pub fn authority(&self) -> PathBuf {
         self.data.join("ca")
+    }
+
+    /// The files of a program.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.data.join(name)
+    }
+
+    /// The keys of a machine that is about to join.
+    pub fn joining(&self) -> PathBuf {
+        self.data.join("joining")
     }
 
     /// The identity of a program, or `api` for what users of the API see.

@@ -14,6 +14,7 @@ use super::{
     choices::Choices,
     demo,
     docker::{Docker, STACK_IMAGE},
+    etcd,
     layout::{HOOK, Layout, PROGRAMS},
 };
 
@@ -53,6 +54,9 @@ pub async fn problems(intent: &Intent<'_>) -> Vec<String> {
         problems.extend(port_problems(intent));
     }
     problems.extend(missing_programs(intent.programs));
+    if intent.choices.several.as_ref().is_some_and(|several| several.control) {
+        problems.extend(etcd::problem());
+    }
     problems.extend(intent.demo.map(demo::problems).unwrap_or_default());
     problems.extend(docker_problems(intent.choices).await);
     problems

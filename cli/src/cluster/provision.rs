@@ -14,20 +14,22 @@ use service::{
     durable::{
         DurableError, PRIVATE, PUBLIC, create_private_dir, read_json, write_atomically, write_json,
     },
-    identity::{AuthorityError, CERT_FILE, KEY_FILE},
+    identity::{AuthorityError, CA_FILE, CERT_FILE, KEY_FILE},
 };
 
 use super::{
     certificate::Certificate,
     choices::{self, Choices},
-    layout::{Layout, PROGRAMS},
+    etcd,
+    layout::{ETCD, Layout, PROGRAMS, Program},
     settings_file,
     supervisor::{self, Command},
 };
 
 /// Browsers accept no certificate that holds longer.
 const SERVER_DAYS: u32 = 397;
-const IDENTITY_DAYS: u32 = 825;
+/// How long certificates of parts hold.
+pub const IDENTITY_DAYS: u32 = 825;
 /// A certificate that ends sooner is replaced at the next `up`.
 pub const RENEW_DAYS: i64 = 60;
 
@@ -40,6 +42,9 @@ pub enum ProvisionError {
     /// A certificate could not be made.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// This node has none of its certificates.
+    #[error("read the certificates this node got when it joined")]
+    Joined(#[source] io::Error),
     /// The folder for the authority's certificate could not be made.
     #[error("create folder `{path}`")]
     Folder {
@@ -72,35 +77,61 @@ pub fn provision(
     }
     // First, so that an interrupted `up` is known as a cluster that `down --wipe` may remove.
     write_json(&layout.choices(), choices::VERSION, choices, PRIVATE)?;
-    let authority = authority(layout)?;
-    for program in PROGRAMS {
-        create_private_dir(&layout.data.join(program.name))?;
-        identity(layout, choices, &authority, program.name)?;
+    for program in choices.programs() {
+        create_private_dir(&layout.program(program.name))?;
     }
-    api_certificate(layout, choices, &authority)?;
-    platform_certificate(layout, choices, &authority)?;
-    seal_key(layout)?;
-    publish_authority(choices, &authority)?;
+    match &choices.several {
+        // Made by `join`: only a controller can sign.
+        Some(several) if !several.began_here => {
+            let ca_pem = fs::read_to_string(layout.identity("agent").join(CA_FILE));
+            publish_authority(choices, &ca_pem.map_err(ProvisionError::Joined)?)?;
+        }
+        several => {
+            let authority = open_or_create(&layout.authority())?;
+            certificates(layout, choices, &authority)?;
+            if let Some(several) = several {
+                etcd::provision(layout, several)?;
+            }
+            publish_authority(choices, authority.ca_pem())?;
+        }
+    }
     let settings = settings_file::content(layout, choices);
     write_atomically(&layout.settings(), settings.as_bytes(), PRIVATE)?;
-    supervisor::write_table(layout, &table(layout, programs))?;
+    supervisor::write_table(layout, &table(layout, choices, programs))?;
     Ok(())
 }
 
-/// The commands of all programs, in the order of their start.
-pub fn table(layout: &Layout, programs: &Path) -> Vec<Command> {
-    let arguments = vec!["--config".to_owned(), layout.settings().to_string_lossy().into_owned()];
-    let command = |program: &super::layout::Program| Command {
-        name: program.name.to_owned(),
-        path: programs.join(program.binary()),
-        arguments: arguments.clone(),
-    };
-    PROGRAMS.iter().map(command).collect()
+fn certificates(
+    layout: &Layout,
+    choices: &Choices,
+    authority: &Authority,
+) -> Result<(), ProvisionError> {
+    for program in PROGRAMS {
+        identity(layout, choices, authority, program.name)?;
+    }
+    api_certificate(layout, choices, authority)?;
+    platform_certificate(layout, choices, authority)?;
+    Ok(seal_key(layout)?)
 }
 
-fn authority(layout: &Layout) -> Result<Authority, AuthorityError> {
-    match Authority::create(&layout.authority()) {
-        Err(AuthorityError::Exists(_)) => Authority::open(&layout.authority()),
+/// The commands of all programs, in the order of their start.
+pub fn table(layout: &Layout, choices: &Choices, programs: &Path) -> Vec<Command> {
+    let arguments = vec!["--config".to_owned(), layout.settings().to_string_lossy().into_owned()];
+    let command = |program: Program| match &choices.several {
+        Some(several) if program == ETCD => etcd::command(layout, choices, several),
+        _ => Command {
+            name: program.name.to_owned(),
+            path: programs.join(program.binary()),
+            arguments: arguments.clone(),
+        },
+    };
+    choices.programs().into_iter().map(command).collect()
+}
+
+/// Opens an authority, making it first where there is none.
+pub fn open_or_create(folder: &Path) -> Result<Authority, AuthorityError> {
+    match Authority::create(folder) {
+        Err(AuthorityError::Exists(_)) => Authority::open(folder),
         created => created,
     }
 }
@@ -112,12 +143,9 @@ fn identity(
     role: &str,
 ) -> Result<(), ProvisionError> {
     let folder = layout.identity(role);
-    let subject = Subject {
-        role,
-        node: &choices.node,
-        dns: vec!["localhost".to_owned()],
-        ips: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
-    };
+    let mut ips: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    ips.extend(choices.several.as_ref().map(|several| several.address));
+    let subject = Subject { role, node: &choices.node, dns: vec!["localhost".to_owned()], ips };
     if !is_good(&folder.join(CERT_FILE), &folder.join(KEY_FILE), &subject.dns) {
         authority.issue(&subject, IDENTITY_DAYS)?.write(&folder, authority.ca_pem())?;
     }
@@ -144,7 +172,11 @@ fn api_certificate(
     if !choices.bind.is_unspecified() && !addresses.contains(&choices.bind) {
         addresses.push(choices.bind);
     }
-    authority.issue_server(&names, &addresses, SERVER_DAYS)?.write(&folder, authority.ca_pem())?;
+    addresses.extend(choices.several.as_ref().map(|several| several.address));
+    let mut issued = authority.issue_server(&names, &addresses, SERVER_DAYS)?;
+    // Machines that join know the authority by its fingerprint only, so it is shown to them.
+    issued.cert_pem.push_str(authority.ca_pem());
+    issued.write(&folder, authority.ca_pem())?;
     Ok(())
 }
 
@@ -166,7 +198,7 @@ fn platform_certificate(
 }
 
 /// Whether a certificate and its key are there, hold long enough and prove these names.
-fn is_good(certificate: &Path, key: &Path, names: &[String]) -> bool {
+pub fn is_good(certificate: &Path, key: &Path, names: &[String]) -> bool {
     let has_key = key.exists();
     let certificate = Certificate::read(certificate).ok();
     certificate.is_some_and(|certificate| {
@@ -187,13 +219,13 @@ fn seal_key(layout: &Layout) -> Result<(), DurableError> {
     write_atomically(&path, &key, PRIVATE)
 }
 
-fn publish_authority(choices: &Choices, authority: &Authority) -> Result<(), ProvisionError> {
+fn publish_authority(choices: &Choices, ca_pem: &str) -> Result<(), ProvisionError> {
     let path = &choices.ca_out;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)
             .map_err(|cause| ProvisionError::Folder { path: folder.to_owned(), cause })?;
     }
-    Ok(write_atomically(path, authority.ca_pem().as_bytes(), PUBLIC)?)
+    Ok(write_atomically(path, ca_pem.as_bytes(), PUBLIC)?)
 }
 
 /// This machine's name.

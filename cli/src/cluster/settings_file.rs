@@ -1,11 +1,13 @@
 //! The text of `trireme.toml`: what every program reads, made from the choices.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use service::identity::{CA_FILE, CERT_FILE, KEY_FILE};
 use toml::Value;
 
 use super::{
     choices::Choices,
+    etcd::Side,
     layout::{Layout, PROGRAMS},
 };
 
@@ -28,26 +30,14 @@ pub fn content(layout: &Layout, choices: &Choices) -> String {
 
 fn sections(layout: &Layout, choices: &Choices) -> Vec<Section> {
     let ports = &choices.ports;
-    let inner = |offset: u16| address(choices.admin(offset));
+    let inner = |offset: u16| address(choices.inner(offset));
     let public = |port: u16| address(SocketAddr::new(choices.bind, port));
     let registry = format!("127.0.0.1:{}", ports.registry);
     let socket = path(&choices.docker_socket);
     let mut sections: Vec<Section> = vec![
-        (
-            "cluster",
-            vec![
-                ("node", choices.node.clone().into()),
-                ("domain", choices.domain.clone().into()),
-                ("data_dir", path(&layout.data)),
-                ("gateway", inner(0)),
-                ("agent", inner(1)),
-                ("logger", inner(2)),
-                ("registry", registry.clone().into()),
-                ("registry_control", inner(3)),
-            ],
-        ),
-        ("controller", controller(choices)),
-        ("agent", vec![("listen", inner(1)), ("docker_socket", socket.clone())]),
+        ("cluster", cluster(layout, choices)),
+        ("controller", controller(layout, choices)),
+        ("agent", agent(choices, socket.clone())),
         ("builder", vec![("listen", public(ports.ssh)), ("docker", socket)]),
         ("registry-proxy", vec![("listen", registry.into()), ("control_listen", inner(3))]),
         (
@@ -56,32 +46,83 @@ fn sections(layout: &Layout, choices: &Choices) -> Vec<Section> {
         ),
         ("logger", vec![("listen", inner(2))]),
     ];
+    let programs = choices.programs();
+    sections.retain(|(name, _)| {
+        *name == "cluster" || programs.iter().any(|program| program.name == *name)
+    });
     for (name, values) in &mut sections {
         let program = PROGRAMS.iter().find(|program| program.name == *name);
-        values.extend(program.map(|program| ("admin_listen", inner(program.admin_offset))));
+        values.extend(
+            program.map(|program| ("admin_listen", address(choices.admin(program.admin_offset)))),
+        );
     }
     sections
 }
 
-fn controller(choices: &Choices) -> Vec<(&'static str, Value)> {
-    let ports = &choices.ports;
-    vec![
-        ("listen", address(SocketAddr::new(choices.bind, ports.api))),
-        (
-            "git_remote_base",
-            format!("ssh://git@{}:{}", git_host(&choices.domain), ports.ssh).into(),
-        ),
-        ("http_port", i64::from(ports.http).into()),
-        ("https_port", i64::from(ports.https).into()),
-    ]
+fn agent(choices: &Choices, socket: Value) -> Vec<(&'static str, Value)> {
+    let mut values = vec![("listen", address(choices.inner(1))), ("docker_socket", socket)];
+    // Routers of other nodes reach units here.
+    let publish = choices.several.as_ref().map(|several| several.address.to_string());
+    values.extend(publish.map(|address| ("publish", address.into())));
+    values
 }
 
-/// The host of git remotes. Names below `localhost` are known to browsers, but not to every ssh.
-fn git_host(domain: &str) -> String {
-    if domain == "localhost" || domain.ends_with(".localhost") {
-        return "localhost".to_owned();
+fn cluster(layout: &Layout, choices: &Choices) -> Vec<(&'static str, Value)> {
+    let inner = |offset: u16| address(choices.inner(offset));
+    let mut values = vec![
+        ("node", choices.node.clone().into()),
+        ("domain", choices.domain.clone().into()),
+        ("data_dir", path(&layout.data)),
+        ("gateway", inner(0)),
+        ("agent", inner(1)),
+        ("logger", inner(2)),
+        ("registry", format!("127.0.0.1:{}", choices.ports.registry).into()),
+        ("registry_control", inner(3)),
+    ];
+    if let Some(several) = &choices.several {
+        let gateway = values.iter_mut().find(|(name, _)| *name == "gateway");
+        gateway.into_iter().for_each(|(_, value)| *value = several.gateways.join(",").into());
+        if several.control {
+            values.push(("own_gateway", inner(0)));
+        }
     }
-    format!("deis.{domain}")
+    values
+}
+
+fn controller(layout: &Layout, choices: &Choices) -> Vec<(&'static str, Value)> {
+    let ports = &choices.ports;
+    let mut values = vec![
+        ("listen", address(SocketAddr::new(choices.bind, ports.api))),
+        ("git_remote_base", format!("ssh://git@{}:{}", git_host(choices), ports.ssh).into()),
+        ("http_port", i64::from(ports.http).into()),
+        ("https_port", i64::from(ports.https).into()),
+    ];
+    if let Some(several) = &choices.several {
+        let file = |name: &str| path(&Side::Client.folder(layout).join(name));
+        values.extend([
+            ("gateway_listen", address(choices.inner(0))),
+            ("store", "etcd".into()),
+            // The member beside it: when that is down, another node's controller has another member.
+            ("etcd_endpoints", several.client_url(ports.base).into()),
+            ("etcd_ca", file(CA_FILE)),
+            ("etcd_certificate", file(CERT_FILE)),
+            ("etcd_key", file(KEY_FILE)),
+        ]);
+    }
+    values
+}
+
+/// The host of git remotes. Names below `localhost` are known to browsers, but not to every ssh, and lead to the
+/// asking machine.
+fn git_host(choices: &Choices) -> String {
+    match &choices.several {
+        Some(several) if choices.is_local() => match several.address {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        },
+        None if choices.is_local() => "localhost".to_owned(),
+        _ => format!("deis.{}", choices.domain),
+    }
 }
 
 fn address(address: SocketAddr) -> Value {
@@ -95,13 +136,48 @@ fn path(path: &std::path::Path) -> Value {
 #[cfg(test)]
 mod tests {
     use super::super::choices::{PortWishes, Wishes};
+    use super::super::several::Several;
     use super::*;
+
+    fn several(domain: &str, control: bool) -> Choices {
+        let several = Several {
+            control,
+            ..Several::first("trireme", "10.77.0.11".parse().unwrap(), "n1", 7400)
+        };
+        let wishes =
+            Wishes { domain: Some(domain.to_owned()), several: Some(several), ..Wishes::default() };
+        Choices::new(&Layout::new("/d"), "n1").with(&wishes)
+    }
 
     #[test]
     fn git_remotes_name_a_host_that_ssh_finds() {
-        assert_eq!(git_host("apps.localhost"), "localhost");
-        assert_eq!(git_host("example.org"), "deis.example.org");
-        assert_eq!(git_host("notlocalhost"), "deis.notlocalhost");
+        let alone = |domain: &str| Choices { several: None, ..several(domain, true) };
+        assert_eq!(git_host(&alone("apps.localhost")), "localhost");
+        assert_eq!(git_host(&alone("example.org")), "deis.example.org");
+        assert_eq!(git_host(&alone("notlocalhost")), "deis.notlocalhost");
+        assert_eq!(git_host(&several("apps.localhost", true)), "10.77.0.11");
+        assert_eq!(git_host(&several("example.org", true)), "deis.example.org");
+    }
+
+    #[test]
+    fn a_node_of_several_listens_for_the_others_and_remembers_in_etcd() {
+        let tables: toml::Table =
+            content(&Layout::new("/d"), &several("a.org", true)).parse().unwrap();
+        let text = |table: &str, key: &str| tables[table][key].as_str().unwrap().to_owned();
+        assert_eq!(text("cluster", "own_gateway"), "10.77.0.11:7400");
+        assert_eq!(text("agent", "listen"), "10.77.0.11:7401");
+        assert_eq!(text("agent", "admin_listen"), "127.0.0.1:7411");
+        assert_eq!(text("registry-proxy", "listen"), "127.0.0.1:5000");
+        assert_eq!(text("controller", "etcd_endpoints"), "https://10.77.0.11:7404");
+        assert_eq!(text("controller", "etcd_key"), "/d/etcd/client/key.pem");
+    }
+
+    #[test]
+    fn a_node_that_only_runs_apps_has_no_controller() {
+        let tables: toml::Table =
+            content(&Layout::new("/d"), &several("a.org", false)).parse().unwrap();
+        assert!(!tables.contains_key("controller") && !tables.contains_key("builder"));
+        assert!(!tables["cluster"].as_table().unwrap().contains_key("own_gateway"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
     choices::{Choices, Wishes},
     control, demo,
     health::{self, ProgramStatus},
-    layout::{Layout, PROGRAMS},
+    layout::Layout,
     logs,
     preflight::{self, Intent},
     provision::{self, provision, saved_choices},
@@ -55,7 +55,7 @@ pub async fn up(up: Up) -> anyhow::Result<ExitCode> {
             data_flag(layout)
         )]));
     }
-    let is_complete = supervised && running.len() == PROGRAMS.len();
+    let is_complete = supervised && running.len() == choices.programs().len();
     let problems = if is_complete {
         up.demo.as_deref().map(demo::problems).unwrap_or_default()
     } else {
@@ -71,7 +71,7 @@ pub async fn up(up: Up) -> anyhow::Result<ExitCode> {
     let state = if is_complete { "Trireme is running already" } else { "Trireme is up" };
     println!(
         "{state}: {} programs are well ({:.1} s).",
-        PROGRAMS.len(),
+        choices.programs().len(),
         begun.elapsed().as_secs_f64()
     );
     match up.demo {
@@ -91,8 +91,7 @@ async fn begin(
     running: &[String],
 ) -> anyhow::Result<Vec<String>> {
     let layout = &up.layout;
-    let executable = std::env::current_exe().context("find the folder of the programs")?;
-    let programs = executable.parent().unwrap_or(Path::new("/"));
+    let programs = &programs_folder()?;
     let demo = up.demo.as_deref();
     let intent = Intent { layout, choices, saved, programs, running, demo };
     let problems = preflight::problems(&intent).await;
@@ -108,6 +107,12 @@ async fn begin(
     provision(layout, choices, programs).context("prepare the cluster")?;
     control::ensure_supervised(layout).context("start the supervisor")?;
     Ok(Vec::new())
+}
+
+/// Where the programs are: beside this one.
+pub fn programs_folder() -> anyhow::Result<PathBuf> {
+    let executable = std::env::current_exe().context("find the folder of the programs")?;
+    Ok(executable.parent().unwrap_or(Path::new("/")).to_owned())
 }
 
 /// Waits for all programs; the error is the first one, in the order of their start, that does not get well.
@@ -135,7 +140,8 @@ async fn wait_until_well(layout: &Layout, choices: &Choices) -> Result<(), Progr
     }
 }
 
-fn refuse(problems: &[String]) -> ExitCode {
+/// Says what is in the way.
+pub fn refuse(problems: &[String]) -> ExitCode {
     eprintln!("clusterctl: nothing was changed, because:");
     for problem in problems {
         eprintln!("  - {problem}");

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -14,6 +14,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+/// A machine that is there takes connections at once.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// Answers are small JSON documents.
 const MAX_ANSWER_BYTES: usize = 8 << 20;
 
@@ -32,6 +34,9 @@ pub enum HttpError {
     /// The answer did not come in time.
     #[error("get an answer within {0:?}")]
     Timeout(Duration),
+    /// What is to be asked cannot be said in HTTP.
+    #[error("write the request")]
+    Malformed,
     /// The connection broke or was not HTTP.
     #[error("speak HTTP")]
     Protocol(#[source] hyper::Error),
@@ -47,6 +52,46 @@ pub struct Answer {
     pub status: StatusCode,
     /// The body.
     pub body: Bytes,
+}
+
+/// What is asked of an API.
+pub struct Asked<'a> {
+    /// The method.
+    pub method: Method,
+    /// The path, encoded.
+    pub path: &'a str,
+    /// Who asks.
+    pub token: Option<&'a str>,
+    /// A JSON document, or nothing.
+    pub body: Vec<u8>,
+}
+
+/// Asks an API, whose certificate must prove its address.
+pub async fn over_tls(
+    address: SocketAddr,
+    tls: Arc<ClientConfig>,
+    asked: Asked<'_>,
+    limit: Duration,
+) -> Result<Answer, HttpError> {
+    within(limit, async {
+        let connecting = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address)).await;
+        let stream = connecting
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+            .map_err(HttpError::Connect)?;
+        let name = ServerName::from(address.ip());
+        let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(HttpError::Tls)?;
+        let mut request = Request::builder()
+            .method(asked.method)
+            .uri(asked.path)
+            .header("host", address.to_string())
+            .header("content-type", "application/json");
+        if let Some(token) = asked.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Full::from(asked.body)).map_err(|_| HttpError::Malformed)?;
+        send(stream, request).await
+    })
+    .await
 }
 
 /// Asks a server on this machine.
@@ -115,15 +160,22 @@ async fn exchange(
     host: &str,
     path: &str,
 ) -> Result<Answer, HttpError> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(HttpError::Protocol)?;
     let request = Request::builder()
         .method(method)
         .uri(path)
         .header("host", host)
-        .body(Empty::<Bytes>::new())
+        .body(Full::default())
         .expect("paths are written here, encoded where they hold data");
+    send(stream, request).await
+}
+
+async fn send(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, HttpError> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(HttpError::Protocol)?;
     let asked = async {
         let response = sender.send_request(request).await.map_err(HttpError::Protocol)?;
         let status = response.status();

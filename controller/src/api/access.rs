@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use model::account::{Actor, Denied, Permit, Resource, Right, Token, User, authorize};
+use model::account::{Actor, Denied, Permit, Resource, Right, Scope, Token, User, authorize};
 use model::app::App;
 use model::name::{AppName, Username};
 use model::snapshot::Versioned;
@@ -22,6 +22,9 @@ use super::Api;
 use super::answer::Failure;
 use crate::accounts::secret;
 use crate::records::{Document, RegistrationDoor, user_key};
+
+/// How `clusterctl` is called: it shows the operator's token.
+const OPERATOR: &str = "operator";
 
 /// Filled in once the caller is known, for the request's log line.
 pub(super) type Known = Arc<OnceLock<Username>>;
@@ -39,6 +42,11 @@ impl FromRequestParts<Api> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Caller, Failure> {
         let right = right_of(parts)?;
+        if bearer(parts).is_some_and(|bearer| secret::hash(bearer) == api.0.operator_hash) {
+            let name = OPERATOR.parse().expect("it is written as names must be");
+            let actor = Actor::User { name, is_admin: true, scope: Scope::Full };
+            return Ok(Caller { actor, token: None, right });
+        }
         let Some((user, token)) = identify(parts, api).await? else {
             return Ok(Caller { actor: Actor::Anonymous, token: None, right });
         };
@@ -61,15 +69,15 @@ fn right_of(parts: &Parts) -> Result<Right, Failure> {
     })
 }
 
+fn bearer(parts: &Parts) -> Option<&str> {
+    let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, bearer) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(bearer.trim())
+}
+
 async fn identify(parts: &Parts, api: &Api) -> Result<Option<(User, Token)>, Failure> {
-    let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let Some((scheme, bearer)) = header.and_then(|value| value.split_once(' ')) else {
-        return Ok(None);
-    };
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Ok(None);
-    }
-    let key = format!("{}{}", Token::PREFIX, secret::hash(bearer.trim()));
+    let Some(bearer) = bearer(parts) else { return Ok(None) };
+    let key = format!("{}{}", Token::PREFIX, secret::hash(bearer));
     let Some(token) = api.records.get::<Token>(&key).await? else { return Ok(None) };
     let token = token.value;
     if token.expires.is_some_and(|expires| expires <= Time(api.clock.now_ms())) {

@@ -94,6 +94,7 @@ impl Platform {
                 reserve: controller::platform::Reserve::Refuse,
             }),
             logs,
+            members: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();

@@ -81,6 +81,7 @@ impl Cluster {
             listen: Listen { api: any, gateway: any, admin: any },
             parts: Parts { logger: nobody.clone(), registry_control: nobody.clone() },
             files: Files {
+                data: self.path().to_owned(),
                 folder: self.path().join("controller"),
                 identity: self.path().join("controller-n1"),
                 api: self.path().join("api"),

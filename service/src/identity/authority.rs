@@ -12,6 +12,9 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, SanType, string::Ia5String,
 };
 
+mod request;
+pub use request::{KeyRequest, Wanted};
+
 use super::{
     CA_FILE, CERT_FILE, IdentityError, KEY_FILE,
     peer::{Peer, is_label, is_name},
@@ -25,6 +28,8 @@ pub const CA_KEY_FILE: &str = "ca.key";
 /// Certificates start to hold this long ago, because the clocks of two nodes differ.
 const CLOCK_SKEW: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// What the members of the store demand of each other's certificates.
+pub const STORE_NAME: &str = "trireme store";
 const AUTHORITY_DAYS: u32 = 20 * 365;
 
 /// The authority of one cluster. Whoever holds its folder can become any part.
@@ -119,11 +124,7 @@ impl Authority {
         let ca_pem = read(&dir.join(CA_FILE))?;
         let key_pem = read(&key_path)?;
         refuse_open_key(&key_path)?;
-        let failed =
-            |cause| AuthorityError::Certificate { action: "open certificate authority", cause };
-        let key = KeyPair::from_pem(&key_pem).map_err(failed)?;
-        let issuer = Issuer::from_ca_cert_pem(&ca_pem, key).map_err(failed)?;
-        Ok(Authority { ca_pem, issuer })
+        Authority::from_pem(&ca_pem, &key_pem)
     }
 
     /// The authority's certificate, which every part trusts.
@@ -133,8 +134,22 @@ impl Authority {
 
     /// Signs a certificate for a new key, good as server and as client, for `valid_days` from now.
     pub fn issue(&self, subject: &Subject<'_>, valid_days: u32) -> Result<Issued, AuthorityError> {
-        let now = SystemTime::now();
-        self.issue_between(subject, now - CLOCK_SKEW, now + DAY * valid_days)
+        let (from, until) = validity(valid_days);
+        self.issue_between(subject, from, until)
+    }
+
+    /// The authority of these PEM texts.
+    pub fn from_pem(ca_pem: &str, key_pem: &str) -> Result<Authority, AuthorityError> {
+        let failed =
+            |cause| AuthorityError::Certificate { action: "open certificate authority", cause };
+        let key = KeyPair::from_pem(key_pem).map_err(failed)?;
+        let issuer = Issuer::from_ca_cert_pem(ca_pem, key).map_err(failed)?;
+        Ok(Authority { ca_pem: ca_pem.to_owned(), issuer })
+    }
+
+    /// The private key, PEM. Whoever has it can become any part.
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
     }
 
     pub(super) fn issue_between(
@@ -143,19 +158,8 @@ impl Authority {
         from: SystemTime,
         until: SystemTime,
     ) -> Result<Issued, AuthorityError> {
-        let failed = |cause| AuthorityError::Certificate { action: "issue certificate", cause };
-        let mut params = CertificateParams::default();
-        params.not_before = from.into();
-        params.not_after = until.into();
-        params.distinguished_name = named(&format!("{} on {}", subject.role, subject.node));
-        params.subject_alt_names = alternative_names(subject)?;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate().map_err(failed)?;
-        let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
-        Ok(Issued { cert_pem: certificate.pem(), key_pem: key.serialize_pem() })
+        let params = part_params(subject, "", from, until)?;
+        self.issue_new_key(&params)
     }
 
     /// Signs a certificate for a server that users reach: it proves names (one may start with `*.`) and addresses,
@@ -166,25 +170,18 @@ impl Authority {
         ips: &[IpAddr],
         valid_days: u32,
     ) -> Result<Issued, AuthorityError> {
-        let failed =
-            |cause| AuthorityError::Certificate { action: "issue server certificate", cause };
-        let now = SystemTime::now();
-        let mut params = CertificateParams::default();
-        params.not_before = (now - CLOCK_SKEW).into();
-        params.not_after = (now + DAY * valid_days).into();
-        params.distinguished_name = named("Trireme server");
-        for name in names {
-            let refused = || AuthorityError::Name { what: "DNS name", name: name.clone() };
-            if !is_public_name(name.strip_prefix("*.").unwrap_or(name)) {
-                return Err(refused());
-            }
-            let name = Ia5String::try_from(name.as_str()).map_err(|_| refused())?;
-            params.subject_alt_names.push(SanType::DnsName(name));
-        }
-        params.subject_alt_names.extend(ips.iter().copied().map(SanType::IpAddress));
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        params.use_authority_key_identifier_extension = true;
+        let (from, until) = validity(valid_days);
+        self.issue_new_key(&server_params(names, ips, from, until)?)
+    }
+
+    /// Signs a certificate for a member of the store, or for a client of it; see [`Wanted::Store`].
+    pub fn issue_store(&self, ip: IpAddr, valid_days: u32) -> Result<Issued, AuthorityError> {
+        let (from, until) = validity(valid_days);
+        self.issue_new_key(&store_params(ip, from, until))
+    }
+
+    fn issue_new_key(&self, params: &CertificateParams) -> Result<Issued, AuthorityError> {
+        let failed = |cause| AuthorityError::Certificate { action: "issue certificate", cause };
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
         Ok(Issued { cert_pem: certificate.pem(), key_pem: key.serialize_pem() })
@@ -213,7 +210,65 @@ fn authority_params() -> CertificateParams {
     params
 }
 
-fn alternative_names(subject: &Subject<'_>) -> Result<Vec<SanType>, AuthorityError> {
+fn validity(days: u32) -> (SystemTime, SystemTime) {
+    let now = SystemTime::now();
+    (now - CLOCK_SKEW, now + DAY * days)
+}
+
+/// A leaf that is good as server and as client.
+fn leaf(name: &str, from: SystemTime, until: SystemTime) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.not_before = from.into();
+    params.not_after = until.into();
+    params.distinguished_name = named(name);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+fn part_params(
+    subject: &Subject<'_>,
+    admission: &str,
+    from: SystemTime,
+    until: SystemTime,
+) -> Result<CertificateParams, AuthorityError> {
+    let mut params = leaf(&format!("{} on {}", subject.role, subject.node), from, until);
+    params.subject_alt_names = alternative_names(subject, admission)?;
+    Ok(params)
+}
+
+fn server_params(
+    names: &[String],
+    ips: &[IpAddr],
+    from: SystemTime,
+    until: SystemTime,
+) -> Result<CertificateParams, AuthorityError> {
+    let mut params = leaf("Trireme server", from, until);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    for name in names {
+        let refused = || AuthorityError::Name { what: "DNS name", name: name.clone() };
+        if !is_public_name(name.strip_prefix("*.").unwrap_or(name)) {
+            return Err(refused());
+        }
+        let name = Ia5String::try_from(name.as_str()).map_err(|_| refused())?;
+        params.subject_alt_names.push(SanType::DnsName(name));
+    }
+    params.subject_alt_names.extend(ips.iter().copied().map(SanType::IpAddress));
+    Ok(params)
+}
+
+fn store_params(ip: IpAddr, from: SystemTime, until: SystemTime) -> CertificateParams {
+    let mut params = leaf(STORE_NAME, from, until);
+    params.subject_alt_names = vec![SanType::IpAddress(ip)];
+    params
+}
+
+fn alternative_names(
+    subject: &Subject<'_>,
+    admission: &str,
+) -> Result<Vec<SanType>, AuthorityError> {
     let refused = |what, name: &str| AuthorityError::Name { what, name: name.to_owned() };
     if !is_label(subject.role) {
         return Err(refused("role", subject.role));
@@ -221,9 +276,16 @@ fn alternative_names(subject: &Subject<'_>) -> Result<Vec<SanType>, AuthorityErr
     if !is_name(subject.node) {
         return Err(refused("node", subject.node));
     }
+    if !admission.is_empty() && !is_label(admission) {
+        return Err(refused("admission", admission));
+    }
     let ia5 =
         |what, name: String| Ia5String::try_from(name.as_str()).map_err(|_| refused(what, &name));
-    let peer = Peer { role: subject.role.to_owned(), node: subject.node.to_owned() };
+    let peer = Peer {
+        role: subject.role.to_owned(),
+        node: subject.node.to_owned(),
+        admission: admission.to_owned(),
+    };
     let mut names = vec![
         SanType::URI(ia5("name", peer.uri())?),
         SanType::DnsName(ia5("role", server_name(subject.role))?),

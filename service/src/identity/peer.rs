@@ -15,6 +15,8 @@ pub struct Peer {
     pub role: String,
     /// The node it runs on.
     pub node: String,
+    /// Which admission of the node to the cluster; empty for the node the cluster began on.
+    pub admission: String,
 }
 
 /// The caller of a request that came in over [`super::Identity::server_tls`].
@@ -28,7 +30,7 @@ pub fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
 }
 
 impl Peer {
-    /// Reads the `trireme://<role>/<node>` name. Only meaningful for a certificate that TLS has verified.
+    /// Reads the `trireme://<role>/<node>[/<admission>]` name. Only meaningful for a certificate that TLS has verified.
     pub fn from_certificate(certificate: &CertificateDer<'_>) -> Option<Peer> {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
         certificate
@@ -55,13 +57,19 @@ impl Peer {
 
     /// The name as it stands in a certificate.
     pub(super) fn uri(&self) -> String {
-        format!("{SCHEME}{}/{}", self.role, self.node)
+        let name = format!("{SCHEME}{}/{}", self.role, self.node);
+        if self.admission.is_empty() { name } else { format!("{name}/{}", self.admission) }
     }
 
     fn from_uri(uri: &str) -> Option<Peer> {
-        let (role, node) = uri.strip_prefix(SCHEME)?.split_once('/')?;
-        let valid = is_label(role) && is_name(node);
-        valid.then(|| Peer { role: role.to_owned(), node: node.to_owned() })
+        let (role, rest) = uri.strip_prefix(SCHEME)?.split_once('/')?;
+        let (node, admission) = match rest.split_once('/') {
+            Some((node, admission)) => (node, Some(admission)),
+            None => (rest, None),
+        };
+        let valid = is_label(role) && is_name(node) && admission.is_none_or(is_label);
+        let admission = admission.unwrap_or_default().to_owned();
+        valid.then(|| Peer { role: role.to_owned(), node: node.to_owned(), admission })
     }
 }
 
@@ -91,14 +99,21 @@ mod tests {
 
     #[test]
     fn a_name_is_read_back_and_a_strange_one_is_not() {
-        let peer = Peer { role: "agent".into(), node: "node-1.example".into() };
-        assert_eq!(Peer::from_uri(&peer.uri()), Some(peer));
+        for admission in ["", "0a1b2c"] {
+            let peer = Peer {
+                role: "agent".into(),
+                node: "node-1.example".into(),
+                admission: admission.into(),
+            };
+            assert_eq!(Peer::from_uri(&peer.uri()), Some(peer));
+        }
         for strange in [
             "trireme://agent",
             "trireme:///n",
             "trireme://agent/",
             "http://agent/n",
-            "trireme://a/b/c",
+            "trireme://a/b/",
+            "trireme://a/b/c/d",
             "trireme://A/b",
         ] {
             assert_eq!(Peer::from_uri(strange), None, "{strange}");

@@ -263,7 +263,10 @@ async fn the_rustls_configurations_speak_with_each_other_and_show_the_peer() {
 fn keys_are_private_and_an_open_key_is_refused() {
     let cluster = Cluster::new();
     let identity = cluster.identity("agent");
-    assert_eq!(identity.own(), &Peer { role: "agent".into(), node: "n1".into() });
+    assert_eq!(
+        identity.own(),
+        &Peer { role: "agent".into(), node: "n1".into(), admission: String::new() }
+    );
     let (ca, dir) = (cluster.folder.path().join("ca"), cluster.folder.path().join("identity"));
     let mode_of = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let modes = [&ca, &ca.join("ca.key"), &dir, &dir.join(KEY_FILE)].map(|path| mode_of(path));
@@ -314,4 +317,26 @@ fn a_server_certificate_proves_names_but_no_role() {
         let result = cluster.authority.issue_server(&names(&[refused]), &[], 30);
         assert!(matches!(result, Err(AuthorityError::Name { .. })), "{refused}");
     }
+}
+
+#[test]
+fn a_key_on_another_machine_gets_a_certificate_of_what_the_authority_decided() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = Authority::create(&folder.path().join("ca")).unwrap();
+    let authority = Authority::from_pem(made.ca_pem(), &made.key_pem()).unwrap();
+    let request = KeyRequest::new().unwrap();
+    let part = subject("agent");
+    let wanted = Wanted::Part(&part, "0a1b2c");
+    let cert_pem = authority.sign(&request.csr_pem, &wanted, 30).unwrap();
+    let issued = Issued { cert_pem, key_pem: request.key_pem.clone() };
+    issued.write(&folder.path().join("agent"), authority.ca_pem()).unwrap();
+    let identity = Identity::load(&folder.path().join("agent")).unwrap();
+    assert_eq!(identity.own().admission, "0a1b2c");
+    // The files belong together: rustls compares key and certificate.
+    identity.rustls_server_config().unwrap();
+
+    let again = KeyRequest::again(&request.key_pem).unwrap();
+    assert!(authority.sign(&again.csr_pem, &wanted, 30).is_ok());
+    let forged = request.csr_pem.replacen("MI", "MJ", 1);
+    assert!(authority.sign(&forged, &wanted, 30).is_err(), "a request nobody signed");
 }
