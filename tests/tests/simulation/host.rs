@@ -261,7 +261,11 @@ impl Link {
     async fn report(self, stop: Stop) {
         let mut dice = self.dice("reports");
         let mut told = self.handle.told();
-        let peer = Peer { role: "agent".to_owned(), node: self.host.0.name.to_string() };
+        let peer = Peer {
+            role: "agent".to_owned(),
+            node: self.host.0.name.to_string(),
+            admission: String::new(),
+        };
         loop {
             let now = told.borrow_and_update().clone();
             if now.is_settled {
