@@ -40,8 +40,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The admin endpoint.
     pub admin_listen: SocketAddr,
-    /// The controller's gateway.
-    pub gateway: String,
+    /// Where controllers' gateways listen.
+    pub gateways: Vec<String>,
     /// What the lines of one app may take.
     pub max_app_bytes: Size,
     /// Lines are refused while the disk has less than this free.
@@ -68,11 +68,7 @@ impl Config {
                 "127.0.0.1:7415",
                 "Address for health, version and metrics.",
             ),
-            gateway: settings.get(
-                "cluster.gateway",
-                "127.0.0.1:7400",
-                "Address of the controller's gateway.",
-            ),
+            gateways: link::gateways(settings),
             max_app_bytes: settings.get(
                 "max_app_bytes",
                 "64M",
@@ -120,7 +116,7 @@ pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
     let gateways = Gateways::start(
         link::Config {
             identity: identity.clone(),
-            gateways: vec![config.gateway.clone()],
+            gateways: config.gateways.clone(),
             folder: config.folder(),
         },
         &tasks,

@@ -58,8 +58,8 @@ pub struct Config {
     pub control_listen: SocketAddr,
     /// The admin endpoint.
     pub admin_listen: SocketAddr,
-    /// The controller's gateway.
-    pub gateway: String,
+    /// Where controllers' gateways listen.
+    pub gateways: Vec<String>,
     /// Uploads are refused while the disk has less than this free.
     pub min_free: Size,
 }
@@ -96,11 +96,7 @@ impl Config {
                 "127.0.0.1:7413",
                 "Address for health, version and metrics.",
             ),
-            gateway: settings.get(
-                "cluster.gateway",
-                "127.0.0.1:7400",
-                "Address of the controller's gateway.",
-            ),
+            gateways: link::gateways(settings),
             min_free: settings.get(
                 "min_free",
                 "1G",
@@ -142,7 +138,7 @@ pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
     let gateways = Gateways::start(
         link::Config {
             identity: identity.clone(),
-            gateways: vec![config.gateway.clone()],
+            gateways: config.gateways.clone(),
             folder: config.folder(),
         },
         &tasks,
