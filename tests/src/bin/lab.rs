@@ -40,7 +40,10 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["up", ref options @ ..] => up(options),
         ["down"] => match Lab::open(NUMBER) {
             Ok(lab) => lab.down(),
-            Err(_) => Ok(tests::say("There is no lab.")),
+            Err(_) => {
+                tests::say("There is no lab.");
+                Ok(())
+            }
         },
         ["status"] => status(&Lab::open(NUMBER)?),
         ["run", node, program, ref rest @ ..] => {
