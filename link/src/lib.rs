@@ -14,6 +14,7 @@ pub use listen::{Listener, Refused};
 pub use members::Members;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -141,9 +142,9 @@ impl Gateways {
                         stays
                     });
                     for (address, channel) in self.channels_of(&now) {
-                        if !handles.contains_key(&address) {
-                            let (work, handle) = abortable(work((address.clone(), channel)));
-                            handles.insert(address, handle);
+                        if let Entry::Vacant(entry) = handles.entry(address.clone()) {
+                            let (work, handle) = abortable(work((address, channel)));
+                            entry.insert(handle);
                             running.push(work);
                         }
                     }

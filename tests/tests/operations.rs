@@ -1,5 +1,7 @@
 //! Running an app day by day: configuration, limits, checks, crashes, stop and start.
 
+#![expect(clippy::unwrap_used, reason = "a story ends where something fails that should not")]
+
 use std::path::Path;
 use std::process::Command;
 

@@ -1,5 +1,7 @@
 //! What can be pushed, and what a push that cannot succeed says.
 
+#![expect(clippy::unwrap_used, reason = "a story ends where something fails that should not")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
@@ -209,12 +211,12 @@ fn cut_off_pushes(shop: &Shop<'_>) {
     kill(cut.push.id());
     // OpenSSH tells nobody but its own server that its reader is gone; what goes with it is told.
     kill(ssh);
-    cut.is_over(shop);
+    cut.leaves_nothing(shop);
 
     step("a builder that is killed during a build leaves the app deployable");
     let cut = Building::start(shop, 600);
     shop.cluster.kill("builder");
-    cut.is_over(shop);
+    cut.leaves_nothing(shop);
 }
 
 /// A push whose build is at a step that takes its time.
@@ -270,7 +272,7 @@ impl Building {
     }
 
     /// The push fails, nothing of its build runs, nothing came of it, and the next push deploys.
-    fn is_over(self, shop: &Shop<'_>) {
+    fn leaves_nothing(self, shop: &Shop<'_>) {
         until("nothing of the build runs", || (!self.is_running()).then_some(()));
         let releases = self.releases;
         assert!(!self.ends());

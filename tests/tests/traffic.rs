@@ -1,5 +1,7 @@
 //! What reaches an app: under which names, with which certificates, for how long, and over websockets.
 
+#![expect(clippy::unwrap_used, reason = "a story ends where something fails that should not")]
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -13,6 +13,9 @@ const FRESH_FOR: Duration = Duration::from_secs(1);
 /// ...unless this much was written since.
 const FRESH_BYTES: usize = 8 * 1024 * 1024;
 
+/// Below this a commit may meet the disk's end, and the file would have to be repaired, for which there is no room.
+const EXHAUSTED_BYTES: u64 = 4 * 1024 * 1024;
+
 /// The free space of the disk the file lies on, as last seen.
 #[derive(Debug)]
 pub struct Space {
@@ -53,6 +56,12 @@ impl Space {
             }),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Whether not even a deletion, which writes too, would find room.
+    pub fn is_exhausted(&self) -> bool {
+        let free_bytes = self.seen.as_ref().and_then(|seen| seen.free_bytes);
+        free_bytes.is_some_and(|free| free < EXHAUSTED_BYTES)
     }
 
     fn look(&self) -> Seen {

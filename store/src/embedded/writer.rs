@@ -66,15 +66,16 @@ impl Writer {
         }
     }
 
-    /// Answers puts with [`StoreError::Full`] when the disk is near full; what only deletes goes on.
+    /// Answers puts with [`StoreError::Full`] when the disk is near full; what only deletes goes on to the last.
     fn refuse_when_full(&mut self, group: Vec<Request>) -> Vec<Request> {
         let bytes = group.iter().map(|request| txn_bytes(&request.txn)).sum();
         let Err(full) = self.space.admit(bytes) else {
             return group;
         };
-        let (puts, others): (Vec<_>, Vec<_>) =
-            group.into_iter().partition(|request| has_put(&request.txn));
-        for request in puts {
+        let is_exhausted = self.space.is_exhausted();
+        let (refused, others): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|request| is_exhausted || has_put(&request.txn));
+        for request in refused {
             answer(request, Err(full.clone()));
         }
         others

@@ -171,7 +171,10 @@ async fn destroy(app: &AppName, life: &Arc<Life>) -> Result<(), Failure> {
         }
         let doomed = App { destroyed: Some(Time(life.clock.now_ms())), ..read.value };
         match life.records.commit(Write::new().replace(&doomed, read.revision)).await {
-            Ok(_) => return Ok(life.wake.kick()),
+            Ok(_) => {
+                life.wake.kick();
+                return Ok(());
+            }
             Err(CommitError::Conflict) => {}
             Err(error) => return Err(error.into()),
         }
@@ -197,7 +200,10 @@ async fn change(
         let asked = Asked { app: &read.value, current, by: &by, now };
         let Some(next) = decide(asked, &all).map_err(Failure::Refused)? else { return Ok(()) };
         match write(life, read.revision, &next).await {
-            Ok(()) => return Ok(life.wake.kick()),
+            Ok(()) => {
+                life.wake.kick();
+                return Ok(());
+            }
             Err(CommitError::Conflict) => {}
             Err(error) => return Err(error.into()),
         }

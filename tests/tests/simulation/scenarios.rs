@@ -312,9 +312,8 @@ fn a_crashing_release_is_given_up_and_no_old_unit_is_touched() {
         assert!(!cluster.is_settled());
         let all_serve = |it: &Cluster| old.iter().all(|unit| it.world.well().contains(unit));
         cluster.during(60, "the old ones serve", all_serve).await;
-        let documents = cluster.world.ground.ledger.documents();
-        let outcome = documents.apps[&cluster.app].settled.outcome.clone();
-        drop(documents);
+        let outcome =
+            cluster.world.ground.ledger.documents().apps[&cluster.app].settled.outcome.clone();
         assert!(cluster.is_settled() && matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
         cluster.ends_well().await;
     });
