@@ -204,8 +204,13 @@ fn a_missing_image_is_told_and_tried_again() {
     with_rig(async |mut rig| {
         let mut unit = rig.unit("web-1", SERVER);
         let digest = "0".repeat(64);
-        unit.image = format!("127.0.0.1:1/shop@sha256:{digest}");
+        // A registry that does not answer, and then is not there.
+        let registry = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = registry.local_addr().unwrap();
+        unit.image = format!("{address}/shop@sha256:{digest}");
         rig.order(unit);
+        rig.until_phase("web-1", Phase::Pulling).await;
+        drop(registry);
         let status = rig
             .until("web-1", "refused twice", |status| {
                 status.phase == Phase::Backoff && status.restarts >= 1
@@ -213,7 +218,6 @@ fn a_missing_image_is_told_and_tried_again() {
             .await;
         let trouble = status.trouble.expect("it tells why");
         assert_eq!(trouble.code, "image-missing", "{trouble:?}");
-        assert!(rig.phases("web-1").contains(&Phase::Pulling));
     });
 }
 
