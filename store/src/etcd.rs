@@ -91,11 +91,12 @@ impl EtcdStore {
                 limit: MAX_KEY_PREFIX_BYTES,
             });
         }
-        let calls = connect(&options).await?;
-        let watches = connect(&options).await?;
-        let mut nearby = options.clone();
-        nearby.endpoints.truncate(1);
-        let nearest = connect(&nearby).await?;
+        // A member that sees no leader refuses these at once, instead of leaving them unanswered.
+        let with_leader = || settings(&options).with_require_leader(true);
+        let calls = connect(&options.endpoints, with_leader()).await?;
+        let watches = connect(&options.endpoints, with_leader()).await?;
+        let first = &options.endpoints[..options.endpoints.len().min(1)];
+        let nearest = connect(first, settings(&options)).await?;
         let store = Self {
             kv: calls.kv_client().max_decoding_message_size(PAGE_BYTES),
             nearest: nearest.kv_client().max_decoding_message_size(PAGE_BYTES),
@@ -225,16 +226,19 @@ impl Store for EtcdStore {
     }
 }
 
-async fn connect(options: &EtcdOptions) -> Result<Client, StoreError> {
+async fn connect(endpoints: &[String], settings: ConnectOptions) -> Result<Client, StoreError> {
+    Client::connect(endpoints, Some(settings)).await.map_err(read_error)
+}
+
+fn settings(options: &EtcdOptions) -> ConnectOptions {
     let mut settings = ConnectOptions::new()
         .with_connect_timeout(CONNECT_DEADLINE)
         .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE)
-        .with_keep_alive_while_idle(true)
-        .with_require_leader(true);
+        .with_keep_alive_while_idle(true);
     if let Some(tls) = &options.tls {
         settings = settings.with_tls(tls_options(tls));
     }
-    Client::connect(&options.endpoints, Some(settings)).await.map_err(read_error)
+    settings
 }
 
 fn tls_options(tls: &EtcdTls) -> TlsOptions {

@@ -150,10 +150,7 @@ impl From<CommitError> for Failure {
                 let message =
                     "too few of the cluster's control nodes are there: nothing was changed";
                 Problem::new(Code::NoQuorum, message)
-                    .hint(
-                        "apps serve on and reads work; it ends by itself when a node returns. If the others are gone for good, an \
-                         operator runs `clusterctl recover` on this one",
-                    )
+                    .hint("apps serve on and reads work; it ends by itself when enough of the others return")
                     .into()
             }
             CommitError::Store(error) => error.into(),

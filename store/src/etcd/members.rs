@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use etcd_client::{ClusterClient, Error, Member, MemberAddOptions};
 
-use super::{EtcdOptions, connect};
+use super::{EtcdOptions, connect, settings};
 use crate::StoreError;
 use crate::etcd::errors::{read_error, write_error};
 
@@ -50,7 +50,8 @@ pub enum MemberError {
 impl EtcdMembers {
     /// Connects.
     pub async fn connect(options: &EtcdOptions) -> Result<EtcdMembers, StoreError> {
-        Ok(EtcdMembers { client: connect(options).await?.cluster_client() })
+        let settings = settings(options).with_require_leader(true);
+        Ok(EtcdMembers { client: connect(&options.endpoints, settings).await?.cluster_client() })
     }
 
     /// All of them.

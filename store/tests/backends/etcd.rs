@@ -114,3 +114,20 @@ async fn within<T>(call: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(PATIENCE, call).await;
     done.expect("every call ends by itself")
 }
+
+#[tokio::test]
+async fn without_a_quorum_the_nearest_member_tells_what_it_remembers() {
+    let [near, mut far] = EtcdServer::start_pair().await;
+    let store = near.connect("").await;
+    store.transact(Txn::new().put("a", "1")).await.unwrap();
+    // Seen by the nearest too: a read asks it, and it asks the other.
+    assert!(store.get("a").await.unwrap().is_some());
+    far.kill();
+    let read = store.get("a").await;
+    assert!(read.as_ref().is_err_and(|error| error.is_retryable()), "{read:?}");
+    let remembered = store.recall("a").await.unwrap();
+    assert_eq!(remembered.entries[0].value, "1");
+    // A controller that starts in that time finds it too.
+    let started = near.connect("").await;
+    assert_eq!(started.recall("").await.unwrap().entries.len(), 1);
+}

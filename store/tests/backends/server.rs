@@ -19,7 +19,15 @@ pub struct EtcdServer {
     client_port: u16,
     peer_port: u16,
     tls: Option<EtcdTls>,
+    /// Its name, and all members there are, as etcd is told them.
+    place: Place,
     child: Child,
+}
+
+/// A member's place in its cluster.
+struct Place {
+    name: &'static str,
+    cluster: String,
 }
 
 impl EtcdServer {
@@ -34,11 +42,36 @@ impl EtcdServer {
     }
 
     async fn start_in(folder: TempDir, tls: Option<EtcdTls>) -> Self {
-        let (client_port, peer_port) = (free_port(), free_port());
-        let child = spawn(&folder, client_port, peer_port, tls.is_some());
-        let mut server = Self { folder, client_port, peer_port, tls, child };
+        let ports = (free_port(), free_port());
+        let place = Place { name: "test", cluster: format!("test={}", url(false, ports.1)) };
+        let mut server = Self::spawned(folder, ports, tls, place);
         server.wait_until_ready().await;
         server
+    }
+
+    /// Starts an empty cluster of two: when one is killed, the other has no quorum.
+    pub async fn start_pair() -> [Self; 2] {
+        let ports = [(free_port(), free_port()), (free_port(), free_port())];
+        let cluster = format!("one={},two={}", url(false, ports[0].1), url(false, ports[1].1));
+        let member = |name, ports| {
+            let place = Place { name, cluster: cluster.clone() };
+            Self::spawned(tempfile::tempdir().unwrap(), ports, None, place)
+        };
+        let mut pair = [member("one", ports[0]), member("two", ports[1])];
+        for server in &mut pair {
+            server.wait_until_ready().await;
+        }
+        pair
+    }
+
+    fn spawned(
+        folder: TempDir,
+        (client_port, peer_port): (u16, u16),
+        tls: Option<EtcdTls>,
+        place: Place,
+    ) -> Self {
+        let child = spawn(&folder, client_port, peer_port, tls.is_some(), &place);
+        Self { folder, client_port, peer_port, tls, place, child }
     }
 
     /// Where clients connect.
@@ -59,7 +92,8 @@ impl EtcdServer {
 
     /// Starts it again on the same ports and folder.
     pub async fn restart(&mut self) {
-        self.child = spawn(&self.folder, self.client_port, self.peer_port, self.tls.is_some());
+        let (client, peer) = (self.client_port, self.peer_port);
+        self.child = spawn(&self.folder, client, peer, self.tls.is_some(), &self.place);
         self.wait_until_ready().await;
     }
 
@@ -99,9 +133,14 @@ impl Drop for EtcdServer {
     }
 }
 
-fn spawn(folder: &TempDir, client_port: u16, peer_port: u16, has_tls: bool) -> Child {
+fn spawn(
+    folder: &TempDir,
+    client_port: u16,
+    peer_port: u16,
+    has_tls: bool,
+    place: &Place,
+) -> Child {
     let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
-    let peers = format!("test={}", url(false, peer_port));
     let in_folder = |name: &str| folder.path().join(name).display().to_string();
     let tls_args = match has_tls {
         true => vec![
@@ -114,7 +153,7 @@ fn spawn(folder: &TempDir, client_port: u16, peer_port: u16, has_tls: bool) -> C
     };
     Command::new("etcd")
         .args(tls_args)
-        .args(["--name", "test", "--initial-cluster", &peers])
+        .args(["--name", place.name, "--initial-cluster", &place.cluster])
         .arg("--data-dir")
         .arg(folder.path().join("data"))
         .args(["--listen-client-urls", &url(has_tls, client_port)])
