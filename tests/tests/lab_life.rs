@@ -53,7 +53,11 @@ fn three_hosts_become_one_cluster_and_leave_nothing_behind() {
         run(&mut host.clusterctl(&["status"])).ok();
     }
 
-    step("a used token and a taken name are refused");
+    step("what a loss would cost is told");
+    let capacity = run(&mut lab.hosts()[0].clusterctl(&["capacity"])).ok().stdout;
+    assert!(capacity.contains("without n1: all apps run"), "{capacity}");
+
+    step("labels are set, and a node that is not there is told");
     let [first, second, ..] = &lab.hosts()[..] else { panic!("there are three hosts") };
     let label = ["nodes:label", "n2", "zone=b"];
     run(&mut first.clusterctl(&label)).ok();

@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
 use http::Method;
-use proto::api::{NodeChange, NodeDetail};
+use proto::api::{Capacity, LossInfo, NodeChange, NodeDetail};
 
 use super::{api::Api, layout::Layout, provision::saved_choices};
 use crate::output::{self, Progress};
@@ -106,18 +106,15 @@ impl Nodes {
     /// What room there is.
     pub async fn capacity(&self, json: bool) -> anyhow::Result<ExitCode> {
         let nodes = self.all().await?;
-        let capacity = Capacity::of(&nodes);
+        let capacity: Capacity =
+            self.0.get("/v1/cluster/capacity").await.context("ask what a loss would cost")?;
         if json {
-            output::json(&capacity)?;
+            output::json(&serde_json::json!({"nodes": nodes, "losses": capacity.losses}))?;
             return Ok(ExitCode::SUCCESS);
         }
         let headers = ["NODE", "MEMORY", "RESERVED", "FREE", "CPU", "DISK FREE", "UNITS"];
         output::table(&headers, nodes.iter().map(room).collect());
-        output::line(format_args!(
-            "together {} free; {} if the largest node is lost",
-            mebibytes(capacity.free_bytes),
-            mebibytes(capacity.free_without_largest_bytes)
-        ));
+        capacity.losses.iter().map(loss).for_each(output::line);
         Ok(ExitCode::SUCCESS)
     }
 
@@ -130,29 +127,20 @@ impl Nodes {
     }
 }
 
-/// Memory of the cluster's ready and open nodes.
-#[derive(Debug, PartialEq, Eq, serde::Serialize)]
-struct Capacity {
-    memory_bytes: u64,
-    reserved_bytes: u64,
-    free_bytes: u64,
-    /// What is free once the units of the node with most reserved were made up for elsewhere; 0: they do not all fit.
-    free_without_largest_bytes: u64,
-}
-
-impl Capacity {
-    fn of(nodes: &[NodeDetail]) -> Capacity {
-        let open: Vec<&NodeDetail> =
-            nodes.iter().filter(|node| node.state == "ready" && node.duty == "open").collect();
-        let memory_bytes: u64 = open.iter().map(|node| node.memory_bytes).sum();
-        let reserved_bytes: u64 = open.iter().map(|node| node.reserved_bytes).sum();
-        let largest = open.iter().map(|node| node.memory_bytes).max().unwrap_or_default();
-        Capacity {
-            memory_bytes,
-            reserved_bytes,
-            free_bytes: memory_bytes.saturating_sub(reserved_bytes),
-            free_without_largest_bytes: (memory_bytes - largest).saturating_sub(reserved_bytes),
-        }
+/// What the loss of nodes would cost, in a sentence.
+fn loss(loss: &LossInfo) -> String {
+    let lost = format!("without {}", loss.nodes.join(" and "));
+    let waiting = |apps: &[String], what: &str| {
+        (!apps.is_empty()).then(|| format!("{what} wait: {}", apps.join(", ")))
+    };
+    let waits: Vec<String> = waiting(&loss.production, "production apps")
+        .into_iter()
+        .chain(waiting(&loss.others, "other apps"))
+        .collect();
+    if waits.is_empty() {
+        format!("{lost}: all apps run")
+    } else {
+        format!("{lost}: {}", waits.join("; "))
     }
 }
 
@@ -238,37 +226,21 @@ fn mebibytes(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use proto::api::NodeAddresses;
-
     use super::*;
 
-    fn node(name: &str, memory: u64, reserved: u64, state: &str) -> NodeDetail {
-        NodeDetail {
-            name: name.to_owned(),
-            state: state.to_owned(),
-            duty: "open".to_owned(),
-            control: true,
-            labels: BTreeMap::new(),
-            addresses: NodeAddresses::default(),
-            joined: String::new(),
-            heard_ms_ago: Some(1),
-            memory_bytes: memory,
-            reserved_bytes: reserved,
-            cpu_millis: 2000,
-            disk_free_bytes: 0,
-            units: 0,
-        }
-    }
-
     #[test]
-    fn room_is_what_is_left_when_the_largest_node_goes() {
-        let nodes =
-            [node("a", 100, 20, "ready"), node("b", 60, 30, "ready"), node("c", 90, 0, "lost")];
-        let capacity = Capacity::of(&nodes);
-        assert_eq!((capacity.free_bytes, capacity.free_without_largest_bytes), (110, 10));
-        assert_eq!(Capacity::of(&[]).free_without_largest_bytes, 0);
+    fn a_loss_is_told_with_whom_it_makes_wait() {
+        let of = |production: &[&str], others: &[&str]| {
+            let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            loss(&LossInfo {
+                nodes: names(&["n1", "n2"]),
+                production: names(production),
+                others: names(others),
+            })
+        };
+        assert_eq!(of(&[], &[]), "without n1 and n2: all apps run");
+        let said = "without n1 and n2: production apps wait: shop; other apps wait: blog, wiki";
+        assert_eq!(of(&["shop"], &["blog", "wiki"]), said);
     }
 
     #[test]
