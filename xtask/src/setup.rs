@@ -48,7 +48,12 @@ const BASE: [Package; 10] = [
     Package::with_program("docker.io", "dockerd"),
     Package::with_program("mmdebstrap", "mmdebstrap"),
 ];
-const TEST: [Package; 1] = [Package::with_program("etcd-server", "etcd")];
+const TEST: [Package; 3] = [
+    Package::with_program("etcd-server", "etcd"),
+    // Completion is tried in the shells it is for.
+    Package::with_program("fish", "fish"),
+    Package::with_program("zsh", "zsh"),
+];
 const BENCH: [Package; 2] =
     [Package::with_program("wrk", "wrk"), Package::with_program("etcd-server", "etcd")];
 

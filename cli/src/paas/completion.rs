@@ -163,6 +163,41 @@ mod tests {
         assert!(!script.contains("\n'apps:"));
     }
 
+    /// What a shell says when it runs a script after loading ours.
+    fn said(shell: &str, arguments: &[&str], script: &str) -> String {
+        let output =
+            Program::new(shell).args(arguments).arg(script).output().unwrap_or_else(|error| {
+                panic!("cannot start `{shell}` ({error}): `cargo xtask test` installs it")
+            });
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    #[test]
+    fn fish_completes_commands_and_options() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("paasctl.fish");
+        std::fs::write(&file, generated(Shell::Fish, &mut grammar())).unwrap();
+        let offers = |line: &str| {
+            let script = format!("source {}; complete -C '{line}'", file.display());
+            said("fish", &["--no-config", "-c"], &script)
+        };
+        assert!(offers("paasctl apps:cr").starts_with("apps:create\t"));
+        assert!(offers("paasctl apps:create --no").starts_with("--no-remote\t"));
+    }
+
+    #[test]
+    fn zsh_takes_the_script_as_the_completion_of_paasctl() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("_paasctl");
+        std::fs::write(&file, zsh(&mut grammar())).unwrap();
+        let script = format!(
+            "autoload -Uz compinit; compinit -u -d {0}/dump; source {0}/_paasctl; print $_comps[paasctl]",
+            folder.path().display()
+        );
+        assert_eq!(said("zsh", &["-f", "-c"], &script), "_paasctl\n");
+    }
+
     #[test]
     fn bash_completes_words_with_a_colon() {
         assert_eq!(offered("paasctl apps:cr"), ["create"]);
