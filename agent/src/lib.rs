@@ -157,7 +157,13 @@ impl Agent {
             fence,
             clock: clock.clone(),
         };
-        let sessions = Sessions { docker: docker.clone(), lines, room, tasks: tasks.clone() };
+        let sessions = Sessions {
+            docker: docker.clone(),
+            lines,
+            room,
+            tasks: tasks.clone(),
+            earlier: Arc::default(),
+        };
         let images = Collector::new(docker.clone(), handle.clone(), clock, &config.registry);
         check_health(&admin, &handle, &link.health, &gateways);
 

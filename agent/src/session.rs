@@ -3,7 +3,7 @@
 mod detached;
 mod wire;
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use proto::{
@@ -14,7 +14,7 @@ use proto::{
     problem::{Code, Problem},
 };
 use service::Tasks;
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -28,6 +28,8 @@ use wire::{End, Wire};
 
 /// Pieces of output, of at most 32 KiB, that wait for a slow caller.
 const OUTPUTS: usize = 16;
+/// Before the engine is asked again to remove a command.
+const DISCARD_EVERY: Duration = Duration::from_secs(1);
 /// Length of a command's name.
 const MAX_NAME: usize = 40;
 
@@ -42,6 +44,8 @@ pub struct Sessions {
     pub room: Room,
     /// What runs them.
     pub tasks: Tasks,
+    /// Set once an earlier run's commands are told from this run's: before that, none starts.
+    pub earlier: Arc<OnceCell<()>>,
 }
 
 type Answer = Result<RunOutput, Status>;
@@ -80,8 +84,7 @@ impl Sessions {
             }
             Ok((container, held)) => {
                 let last = self.attend(&start, &container, inputs, &outputs).await;
-                self.discard(&container).await;
-                drop(held);
+                self.discard(container, held).await;
                 last
             }
         };
@@ -97,6 +100,7 @@ impl Sessions {
     /// Makes the container. Its memory is held as long as it may run.
     async fn prepare(&self, start: &RunStart) -> Result<(String, Held), Problem> {
         check_name(&start.name)?;
+        self.see_to_earlier().await.map_err(|error| problem(&error))?;
         let held = self.room.hold(start.memory_bytes).map_err(|free| {
             let (needed, free) = (start.memory_bytes >> 20, free >> 20);
             Problem::new(
@@ -169,10 +173,25 @@ impl Sessions {
         }
     }
 
-    async fn discard(&self, container: &str) {
-        if let Err(error) = self.docker.discard(container).await {
-            tracing::warn!(%error, container, "a one-off command was not removed; the next start does");
-        }
+    /// Removes a command's container. What the engine does not do now is asked of it again until it does, or until the
+    /// agent stops, whose next start asks; the memory is held as long.
+    async fn discard(&self, container: String, held: Held) {
+        let Err(error) = self.docker.discard(&container).await else { return };
+        tracing::warn!(%error, container, "a one-off command is not removed yet");
+        let sessions = self.clone();
+        self.tasks.spawn("discarding", async move {
+            let _held = held;
+            let stop = sessions.tasks.stop().clone();
+            loop {
+                tokio::select! {
+                    () = stop.wait() => return,
+                    () = tokio::time::sleep(DISCARD_EVERY) => {}
+                }
+                if sessions.docker.discard(&container).await.is_ok() {
+                    return;
+                }
+            }
+        });
     }
 }
 

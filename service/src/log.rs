@@ -13,7 +13,12 @@ pub fn start() {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new("info"), Some(error)),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written, on a full disk say, is lost: the subscriber would tell so on the same standard error,
+    // and panic when that fails too.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .log_internal_errors(false);
     // A subscriber may exist already where a test runs two programs; the first then stays.
     let started = if io::stderr().is_terminal() {
         builder.try_init()

@@ -111,7 +111,9 @@ fn logs(cluster: &Cluster, olga: &Person<'_>, app: &Repository) {
     step("a restart of the units keeps their lines");
     app.paasctl(olga, &["ps:restart", "web"]).ok();
     assert!(holds(&["-n", "1000", "--ps", "web"], "first-mark"), "lines survive their unit");
-    assert!(holds(&["-n", "1000", "--ps", "web"], "every request is answered"), "the last lines");
+    until("their last lines", || {
+        holds(&["-n", "1000", "--ps", "web"], "every request is answered").then_some(())
+    });
     step("logs by number, by process and by time");
     assert_eq!(lines(&["-n", "3"]).len(), 3);
     for unit in ["web.1", "web.2", "worker.1"] {

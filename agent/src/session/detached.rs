@@ -28,7 +28,7 @@ impl Sessions {
         held: Held,
     ) -> Result<(), Output> {
         if let Err(error) = self.docker.start(&container).await {
-            self.discard(&container).await;
+            self.discard(container, held).await;
             return Err(Output::ProblemJson(problem(&error).to_json()));
         }
         let process = format!("run.{}", start.name);
@@ -48,15 +48,14 @@ impl Sessions {
                     () = tokio::time::sleep(LOOK_EVERY) => {}
                 }
             }
-            sessions.discard(&origin.container).await;
             sessions.lines.forget(&origin.container);
-            drop(held);
+            sessions.discard(origin.container, held).await;
         });
     }
 
-    /// Removes the commands of an earlier run, whose callers have gone with it, and sees to its detached ones.
+    /// Sees to an earlier run's commands as soon as the engine tells them.
     pub async fn clear_leftovers(self, stop: Stop) {
-        while let Err(error) = self.try_clear_leftovers().await {
+        while let Err(error) = self.see_to_earlier().await {
             tracing::debug!(%error, "earlier one-off commands are not known yet");
             tokio::select! {
                 () = stop.wait() => return,
@@ -65,22 +64,25 @@ impl Sessions {
         }
     }
 
-    async fn try_clear_leftovers(&self) -> Result<(), RuntimeError> {
+    /// Removes the commands of an earlier run, whose callers have gone with it, and sees to its detached ones. Once.
+    pub(super) async fn see_to_earlier(&self) -> Result<(), RuntimeError> {
+        let seen_to = self.earlier.get_or_try_init(|| self.try_see_to_earlier()).await;
+        seen_to.copied()
+    }
+
+    async fn try_see_to_earlier(&self) -> Result<(), RuntimeError> {
         let node = format!("{}={}", spec::NODE, self.docker.place().node);
         let all = self.docker.labelled(&[&node]).await?;
         let ids: Vec<String> = all.iter().filter_map(|found| found.id.clone()).collect();
         self.lines.sweep(&ids);
-        for found in all {
-            let Some(left) = Leftover::of(found) else { continue };
+        for left in all.into_iter().filter_map(Leftover::of) {
+            let held = self.room.hold_running(left.memory_bytes);
             if left.is_detached {
-                let held = self.room.hold_running(left.memory_bytes);
                 self.see_off(left.origin, held);
             } else {
-                tracing::info!(
-                    process = left.origin.process,
-                    "removing an earlier one-off command"
-                );
-                self.docker.discard(&left.origin.container).await?;
+                let process = left.origin.process;
+                tracing::info!(process, "removing an earlier one-off command");
+                self.discard(left.origin.container, held).await;
             }
         }
         Ok(())

@@ -18,17 +18,20 @@ struct Ended {
 }
 
 fn launch(story: &str, arguments: &str, variables: &[(&str, &str)]) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    command(story, arguments, variables).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn command(story: &str, arguments: &str, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["program::tests::a_program_in_a_process_of_its_own", "--exact", "--nocapture"])
         .env("PROBE_STORY", story)
         .env("PROBE_ARGUMENTS", arguments)
         .env_remove("TRIREME_CONFIG")
         .env_remove("RUST_LOG")
         .envs(variables.iter().copied())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stdout(Stdio::null());
+    command
 }
 
 fn wait(mut child: Child, mut read: String) -> Ended {
@@ -162,4 +165,11 @@ fn logs_are_json_lines_where_there_is_no_terminal() {
     let line = ended.stderr.lines().find(|line| line.contains("starting")).unwrap();
     let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!((&parsed["level"], &parsed["program"]), (&"INFO".into(), &"probe".into()));
+}
+
+#[test]
+fn a_log_that_takes_nothing_ends_no_program() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let ended = command("end", "", &[]).stderr(full).status().unwrap();
+    assert_eq!(ended.code(), Some(0));
 }
