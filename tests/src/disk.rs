@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::command::run;
+use crate::{command::run, wait::until};
 
 /// A file with a file system in it, mounted. Dropping it unmounts it.
 pub struct Disk {
@@ -30,15 +30,22 @@ impl Disk {
         self.folder.path().join("mounted")
     }
 
-    /// Takes all room but `left_bytes`, beside what it has taken before.
-    #[track_caller]
+    /// Takes all room but `left_bytes`, beside what it has taken before. Others write meanwhile, so what could not be taken
+    /// is measured again.
     pub fn fill(&self, left_bytes: u64) {
+        until(&format!("only {left_bytes} bytes are free"), || {
+            let spare = self.free_bytes().saturating_sub(left_bytes);
+            let taken = std::fs::metadata(self.ballast()).map_or(0, |file| file.len());
+            let length = (taken + spare).to_string();
+            let took = run(Command::new("fallocate").args(["-l", &length]).arg(self.ballast()));
+            (took.code == Some(0)).then_some(())
+        });
+    }
+
+    fn free_bytes(&self) -> u64 {
         let df = run(Command::new("df").args(["--output=avail", "-B1"]).arg(self.path())).ok();
-        let free = df.stdout.lines().last().and_then(|line| line.trim().parse::<u64>().ok());
-        let free = free.unwrap_or_else(|| panic!("df tells a number: {df:?}"));
-        let taken = std::fs::metadata(self.ballast()).map_or(0, |file| file.len());
-        let take = (taken + free.saturating_sub(left_bytes)).to_string();
-        run(Command::new("fallocate").args(["-l", &take]).arg(self.ballast())).ok();
+        let free = df.stdout.lines().last().and_then(|line| line.trim().parse().ok());
+        free.unwrap_or_else(|| panic!("df tells a number: {df:?}"))
     }
 
     /// Gives the room back.
