@@ -23,8 +23,9 @@ pub struct Problem {
     pub request_id: String,
 }
 
+// A code's text is a `tt`: of a `literal` the derive of the API's document would not see the value.
 macro_rules! codes {
-    ($($(#[doc = $doc:literal])* $variant:ident = $text:literal, $status:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $variant:ident = $text:tt, $status:literal;)*) => {
         /// Every code there is.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
         pub enum Code {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use rustix::fs::FallocateFlags;
 
 use crate::{Entry, Listing, Revision, StoreError};
 
@@ -25,6 +26,8 @@ const FORMAT: &str = "format";
 const FORMAT_VERSION: u64 = 1;
 /// Memory for pages of the file; the whole store of a small cluster fits.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// Room kept on the disk for a repair of the file.
+const RESERVE_BYTES: u64 = 4 * 1024 * 1024;
 /// How often and how long a reopening waits for reads still under way.
 const REOPEN_WAIT: Duration = Duration::from_millis(5);
 const REOPEN_WAITS: usize = 400;
@@ -127,21 +130,41 @@ impl fmt::Debug for Disk {
     }
 }
 
-/// Opens the file at `path`, or makes it, private to its owner and lasting through a power cut.
+/// Opens the file at `path`, or makes it, private to its owner and lasting through a power cut. A file that must be repaired
+/// while its disk is full is given the room kept for that.
 pub fn file_opener(path: &Path) -> Opener {
     let path = path.to_owned();
+    let reserve = path.with_extension("reserve");
     Box::new(move || {
-        let file = make(&path).map_err(|source| StoreError::Unavailable {
-            detail: format!("open its file `{}`", path.display()),
-            source: Some(Arc::new(source)),
-        })?;
-        Builder::new().set_cache_size(CACHE_BYTES).create_file(file).map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => {
-                StoreError::InUse { path: path.display().to_string() }
-            }
-            other => explain(other),
-        })
+        let opened = match open(&path) {
+            Err(StoreError::Full { .. }) if std::fs::remove_file(&reserve).is_ok() => open(&path),
+            opened => opened,
+        }?;
+        if let Err(error) = keep_room(&reserve) {
+            tracing::warn!(%error, "no room is kept for a repair of the store's file");
+        }
+        Ok(opened)
     })
+}
+
+fn open(path: &Path) -> Result<Database, StoreError> {
+    let file = make(path).map_err(|source| StoreError::Unavailable {
+        detail: format!("open its file `{}`", path.display()),
+        source: Some(Arc::new(source)),
+    })?;
+    Builder::new().set_cache_size(CACHE_BYTES).create_file(file).map_err(|error| match error {
+        redb::DatabaseError::DatabaseAlreadyOpen => {
+            StoreError::InUse { path: path.display().to_string() }
+        }
+        other => explain(other),
+    })
+}
+
+/// Fills a file with nothing, to be deleted when its room is needed.
+fn keep_room(path: &Path) -> io::Result<()> {
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, RESERVE_BYTES)?)
 }
 
 fn make(path: &Path) -> io::Result<File> {

@@ -40,14 +40,15 @@ impl Space {
 
     /// Accepts `bytes` more to write, or says that the disk is too full for them.
     pub fn admit(&mut self, bytes: usize) -> Result<(), StoreError> {
-        let seen = match self.seen.take().filter(Seen::is_fresh) {
-            Some(seen) => seen,
-            None => self.look(),
+        // Only room is believed from an earlier look: who made some is not refused for want of it.
+        let seen = match self.seen.take() {
+            Some(seen) if seen.is_fresh() && !self.is_below_floor(&seen) => seen,
+            _ => self.look(),
         };
-        let free_bytes = seen.free_bytes;
+        let (free_bytes, is_below_floor) = (seen.free_bytes, self.is_below_floor(&seen));
         self.seen = Some(Seen { written_bytes: seen.written_bytes + bytes, ..seen });
         match free_bytes {
-            Some(free) if free < self.floor_bytes => Err(StoreError::Full {
+            Some(free) if is_below_floor => Err(StoreError::Full {
                 detail: format!(
                     "the disk of `{}` has {free} bytes free and the floor is {}",
                     self.path.display(),
@@ -62,6 +63,10 @@ impl Space {
     pub fn is_exhausted(&self) -> bool {
         let free_bytes = self.seen.as_ref().and_then(|seen| seen.free_bytes);
         free_bytes.is_some_and(|free| free < EXHAUSTED_BYTES)
+    }
+
+    fn is_below_floor(&self, seen: &Seen) -> bool {
+        seen.free_bytes.is_some_and(|free| free < self.floor_bytes)
     }
 
     fn look(&self) -> Seen {
