@@ -237,7 +237,7 @@ async fn a_controller_of_an_earlier_incarnation_is_not_used_and_says_why() {
     let gateway = rig.gateway("only", "127.0.0.1:0").await;
     let address = gateway.address.to_string();
     rig.tell_as("2.b", 5, &[&address]);
-    let (gateways, _stop) = rig.link(&[address.clone()]);
+    let (gateways, _stop) = rig.link(std::slice::from_ref(&address));
     until("it to answer", async || gateways.check().is_ok()).await;
     // Its disk of before came back.
     rig.tell_as("1.a", 900, &[&address, "10.0.0.1:1"]);
