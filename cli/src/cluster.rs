@@ -24,6 +24,8 @@ mod preflight;
 mod process;
 mod provision;
 mod record;
+mod recover;
+mod replace;
 mod settings_file;
 mod several;
 mod status;
@@ -37,6 +39,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use choices::{PortWishes, Wishes};
 use layout::Layout;
+use proto::api::NewJoinToken;
 
 pub use choices::Choices;
 pub use layout::{DEFAULT_DATA, PROGRAMS};
@@ -110,6 +113,23 @@ enum Command {
     /// Take a drained or lost node out of the cluster
     #[command(name = "nodes:remove")]
     NodesRemove(NodeArguments),
+    /// Put another machine in the place of a lost node
+    #[command(name = "nodes:replace", after_help = REPLACE_HELP)]
+    NodesReplace {
+        /// The lost node's name
+        node: String,
+        #[command(flatten)]
+        asking: AskingArguments,
+    },
+    /// Go on with this control node alone when most of them are gone for good
+    #[command(after_help = RECOVER_HELP)]
+    Recover {
+        /// Every other member of the store, to confirm without being asked that they are switched off
+        #[arg(long, value_name = "NODES", value_delimiter = ',')]
+        confirm_dead: Vec<String>,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
     /// Give a node no new units
     Cordon(NodeArguments),
     /// Give a node units again
@@ -202,6 +222,21 @@ Run it again after a failure: it goes on where it was.
 Examples:
   clusterctl join --address 10.0.0.12 --token TOKEN
   clusterctl join --address 10.0.0.14 --token TOKEN --no-control     only runs apps";
+
+const REPLACE_HELP: &str = "\
+The lost node is taken out: its units, its member of etcd, its certificates. Then it prints how the new machine joins; it gets
+the labels of the lost one, and its name with --node. Run it again for another token.
+
+Example:
+  clusterctl nodes:replace n2";
+
+const RECOVER_HELP: &str = "\
+For the case that the others do not come back: as long as they may, wait, for then everything goes on by itself.
+They must be switched off and must not start again with their old disks. What is here is copied first.
+Run it again after a cut: it goes on where it was.
+
+Example, on the node that is left:
+  clusterctl recover --confirm-dead n2,n3";
 
 #[derive(Args)]
 struct InitArguments {
@@ -386,7 +421,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             }))
         }
         Command::TokenCreate { minutes, asking } => {
-            block_on(init::create_token(&asking.cluster.layout(), Some(minutes), asking.json))
+            let wanted = NewJoinToken { minutes: Some(minutes), replaces: None };
+            block_on(init::create_token(&asking.cluster.layout(), &wanted, asking.json))
         }
         Command::Nodes(asking) => block_on(asking.cluster.nodes()?.list(asking.json)),
         Command::NodesInfo { node, asking } => {
@@ -396,6 +432,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             block_on(cluster.nodes()?.label(&node, &labels))
         }
         Command::NodesRemove(it) => block_on(it.cluster.nodes()?.remove(&it.node)),
+        Command::NodesReplace { node, asking } => {
+            block_on(replace::replace(&asking.cluster.layout(), &node, asking.json))
+        }
+        Command::Recover { confirm_dead, cluster } => {
+            let layout = cluster.layout();
+            block_on(recover::recover(recover::Recover { layout, confirm_dead }))
+        }
         Command::Cordon(it) => block_on(it.cluster.nodes()?.set_duty(&it.node, "cordoned")),
         Command::Uncordon(it) => block_on(it.cluster.nodes()?.set_duty(&it.node, "open")),
         Command::Drain(it) => block_on(it.cluster.nodes()?.drain(&it.node)),

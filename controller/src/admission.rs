@@ -46,6 +46,9 @@ pub struct JoinToken {
     pub expires: Time,
     /// By whom it was used.
     pub used: Option<Used>,
+    /// Of the node that the machine which comes with it replaces.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Who used a token. The same machine may ask again with it, in case the answer was lost.

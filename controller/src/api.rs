@@ -36,6 +36,7 @@ mod capacity;
 mod cluster;
 mod join;
 mod nodes;
+mod recovery;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -141,4 +142,5 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(capacity::routes())
         .merge(join::routes())
         .merge(nodes::routes())
+        .merge(recovery::routes())
 }

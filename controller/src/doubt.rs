@@ -4,8 +4,10 @@
 //! The observer begins it, when the store cannot be listed, and ends it, when it can.
 
 use std::cell::Cell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 tokio::task_local! {
     static IS_STALE: Cell<bool>;
@@ -13,23 +15,37 @@ tokio::task_local! {
 
 /// Whether the store can be asked now. Clones are one.
 #[derive(Clone, Default)]
-pub struct Doubt(Arc<AtomicBool>);
+pub struct Doubt(Arc<Mutex<Option<Instant>>>);
 
 impl Doubt {
     /// Begins or ends it.
     pub fn set(&self, is_in_doubt: bool) {
-        if self.0.swap(is_in_doubt, Ordering::SeqCst) != is_in_doubt {
-            if is_in_doubt {
+        let mut since = self.since();
+        match (is_in_doubt, *since) {
+            (true, None) => {
+                *since = Some(Instant::now());
                 tracing::warn!("the store has no quorum: reads are stale, writes are refused");
-            } else {
+            }
+            (false, Some(_)) => {
+                *since = None;
                 tracing::info!("the store has its quorum again");
             }
+            (true, Some(_)) | (false, None) => {}
         }
     }
 
     /// Whether there is doubt.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.since().is_some()
+    }
+
+    /// For how long there has been doubt, if there is.
+    pub fn lasts(&self) -> Option<Duration> {
+        self.since().map(|since| since.elapsed())
+    }
+
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

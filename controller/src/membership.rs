@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use model::node::NodeSpec;
+use model::snapshot::Versioned;
+use proto::api::StoreMember;
 use service::Stop;
-use store::{EtcdMembers, MemberError};
+use store::{EtcdMember, EtcdMembers, MemberError};
 
 use crate::leader::Leader;
 
@@ -72,10 +75,74 @@ async fn try_admit(members: &EtcdMembers, name: &str, url: &str) -> Result<Strin
     Ok(listed.collect::<Vec<_>>().join(","))
 }
 
-/// Takes the member of this name out, if there is one.
-pub async fn dismiss(members: &EtcdMembers, name: &str) -> Result<(), MemberError> {
-    for member in members.list().await?.iter().filter(|member| member.name == name) {
+/// Takes the member of a node out, if there is one. One that never started has no name, but the node's address.
+pub async fn dismiss(members: &EtcdMembers, node: &NodeSpec) -> Result<(), MemberError> {
+    for member in members.list().await?.iter().filter(|member| is_of(member, node)) {
         members.remove(member.id).await?;
     }
     Ok(())
+}
+
+/// The members as the nearest remembers them, each with the node it is on.
+pub async fn remembered(
+    members: &EtcdMembers,
+    nodes: &[Versioned<NodeSpec>],
+) -> Result<Vec<StoreMember>, MemberError> {
+    let (own, members) = members.remembered().await?;
+    let on_node = |member: EtcdMember| {
+        let address = address(&member).unwrap_or_default().to_owned();
+        let node = nodes.iter().find(|node| is_of(&member, &node.value));
+        let node = match node {
+            Some(node) => node.value.name.to_string(),
+            None if member.name.is_empty() => address.clone(),
+            None => member.name,
+        };
+        StoreMember { node, address, is_here: member.id == own }
+    };
+    Ok(members.into_iter().map(on_node).collect())
+}
+
+fn is_of(member: &EtcdMember, node: &NodeSpec) -> bool {
+    if !member.name.is_empty() {
+        return member.name == node.name.as_str();
+    }
+    let host = |address: &str| Some(address.rsplit_once(':')?.0.to_owned());
+    let gateway = node.addresses.gateway.as_deref().and_then(host);
+    gateway.is_some() && gateway == address(member).and_then(host)
+}
+
+/// `host:port` of its peers' door.
+fn address(member: &EtcdMember) -> Option<&str> {
+    member.peer_urls.first().map(|url| url.split_once("://").map_or(url.as_str(), |it| it.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use model::node::{Addresses, Duty};
+    use model::time::Time;
+
+    use super::*;
+
+    #[test]
+    fn a_member_that_never_started_is_known_by_its_nodes_address() {
+        let gateway = Some("10.0.0.2:7400".to_owned());
+        let node = NodeSpec {
+            name: "n2".parse().unwrap(),
+            addresses: Addresses { gateway, ..Addresses::default() },
+            labels: BTreeMap::new(),
+            duty: Duty::Open,
+            joined: Time(1),
+            admission: String::new(),
+        };
+        let is_its = |name: &str, url: &str| {
+            let (name, peer_urls) = (name.to_owned(), vec![url.to_owned()]);
+            is_of(&EtcdMember { id: 1, name, peer_urls, is_learner: true }, &node)
+        };
+        assert!(is_its("", "https://10.0.0.2:7405"));
+        assert!(is_its("n2", "https://10.0.0.9:7405"));
+        assert!(!is_its("n3", "https://10.0.0.2:7405"));
+        assert!(!is_its("", "https://10.0.0.20:7405"));
+    }
 }

@@ -684,6 +684,9 @@ pub struct NewJoinToken {
     /// For how long it can be used; 60 when absent.
     #[serde(default)]
     pub minutes: Option<u32>,
+    /// The removed node whose labels the machine that comes with it shall have.
+    #[serde(default)]
+    pub replaces: Option<String>,
 }
 
 /// The right to join the cluster, once.
@@ -693,6 +696,46 @@ pub struct JoinSecret {
     pub secret: String,
     /// Until when it can be used.
     pub expires: String,
+    /// Whether the machine that comes with it shall control too: the node it replaces did.
+    pub control: bool,
+}
+
+/// `GET /v1/cluster/store` (administrators): the members of the store, as the controller that is asked remembers them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StoreInfo {
+    /// For how long that controller has been without a quorum; absent while there is one.
+    pub without_quorum_ms: Option<u64>,
+    /// All of them.
+    pub members: Vec<StoreMember>,
+}
+
+/// One member of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StoreMember {
+    /// Its node, or its address where no node is known of it.
+    pub node: String,
+    /// Where the others reach it, `host:port`.
+    pub address: String,
+    /// It is the one beside the controller that is asked.
+    pub is_here: bool,
+}
+
+/// `POST /v1/cluster/recovery` (administrators): the store is one member's own now; the others are gone for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Recovery {
+    /// Chosen by the caller; asked again for the same one, nothing more is done.
+    pub operation: String,
+    /// Who does it, for the record.
+    pub story: String,
+    /// The nodes that are gone.
+    pub dead: Vec<String>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Recovered {
+    /// Under which the cluster goes on.
+    pub incarnation: String,
 }
 
 /// `POST /v1/cluster/join`: a machine asks to become a node.
@@ -784,6 +827,9 @@ pub struct NodeDetail {
     pub disk_free_bytes: u64,
     /// Units placed here.
     pub units: u32,
+    /// Units that run here although the cluster, which was recovered or restored, does not know them; and until when.
+    #[serde(default)]
+    pub left_running: std::collections::BTreeMap<String, String>,
 }
 
 /// `PATCH /v1/nodes/{node}` (administrators).

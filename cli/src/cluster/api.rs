@@ -52,6 +52,12 @@ impl Api {
         Ok(Api { addresses, tls: Arc::new(config), token: Some(operator_token(&key)) })
     }
 
+    /// Asks the controller of this node, and no other.
+    pub fn here(mut self) -> Api {
+        self.addresses.truncate(1);
+        self
+    }
+
     /// Of a cluster known by its authority's fingerprint, as nobody.
     pub fn pinned(addresses: &[SocketAddr], fingerprint: &str) -> Api {
         let config = ClientConfig::builder()

@@ -1,13 +1,14 @@
 //! `clusterctl doctor`: looks at everything a cluster on this machine stands on, and says what to do about what it finds.
 
 mod certificates;
-mod finding;
+pub mod finding;
 mod ports;
 
 use std::process::ExitCode;
 
 use anyhow::Context;
 use jiff::Timestamp;
+use proto::api::NodeDetail;
 use service::durable::free_bytes;
 
 use self::{
@@ -16,13 +17,16 @@ use self::{
     ports::ports,
 };
 use super::{
+    api::Api,
     choices::Choices,
     control,
     docker::{Docker, STACK_IMAGE},
+    etcd,
     health::{self, Health, ProgramStatus},
-    layout::Layout,
+    layout::{ETCD, Layout},
     preflight::MIN_FREE_BYTES,
     provision::saved_choices,
+    recover,
     up::data_flag,
 };
 use crate::output;
@@ -58,7 +62,9 @@ async fn examine(layout: &Layout, choices: &Choices) -> Vec<Finding> {
     findings.extend(certificates(layout));
     findings.push(clock(layout));
     findings.push(supervision(layout, &programs));
-    findings.extend(programs.iter().map(|status| program(layout, status)));
+    findings.extend(programs.iter().map(|status| program(layout, choices, status)));
+    findings.extend(recover::finding(layout));
+    findings.extend(strangers(layout, choices).await);
     findings.extend(ports(choices, &programs).await);
     findings
 }
@@ -135,9 +141,28 @@ fn supervision(layout: &Layout, programs: &[ProgramStatus]) -> Finding {
     Finding::new("supervisor", Grade::Problem, seen.to_owned(), format!("`clusterctl up{data}`"))
 }
 
-fn program(layout: &Layout, status: &ProgramStatus) -> Finding {
+/// Units that an older copy of the store does not know are left running for a while, for somebody to see.
+async fn strangers(layout: &Layout, choices: &Choices) -> Vec<Finding> {
+    let Ok(api) = Api::of_operator(layout, choices) else { return Vec::new() };
+    // That no controller answers is seen elsewhere.
+    let nodes: Vec<NodeDetail> = api.get("/v1/nodes").await.unwrap_or_default();
+    let all = nodes.iter().flat_map(|node| node.left_running.iter().map(move |it| (node, it)));
+    let finding = |(node, (unit, until)): (&NodeDetail, (&String, &String))| {
+        let seen = format!(
+            "`{unit}` on {} runs although the cluster, since it was recovered or restored, does not know it",
+            node.name
+        );
+        let advice = format!("it is ended at {until}; push or scale its app if it is missed");
+        Finding::new("unknown unit", Grade::Warning, seen, advice)
+    };
+    all.map(finding).collect()
+}
+
+fn program(layout: &Layout, choices: &Choices, status: &ProgramStatus) -> Finding {
     let name = status.name;
-    let logs = format!("read `clusterctl logs {name} -n 50{}`", data_flag(layout));
+    let removal = (name == ETCD.name).then(|| etcd::removal(layout, &choices.node)).flatten();
+    let logs = removal
+        .unwrap_or_else(|| format!("read `clusterctl logs {name} -n 50{}`", data_flag(layout)));
     if status.pid.is_none() {
         let end = status.last_end.as_deref().unwrap_or("it was not started");
         return Finding::new(name, Grade::Problem, format!("{}; {end}", status.state), logs);
@@ -173,10 +198,12 @@ mod tests {
             resident_bytes: None,
             health: Health::Well,
         };
-        assert_eq!(program(&layout, &status).grade, Grade::Well);
+        let choices = Choices::new(&layout, "n1");
+        let program = |status: &ProgramStatus| super::program(&layout, &choices, status);
+        assert_eq!(program(&status).grade, Grade::Well);
         status.restarts = MANY_RESTARTS;
-        assert_eq!(program(&layout, &status).grade, Grade::Warning);
+        assert_eq!(program(&status).grade, Grade::Warning);
         status.pid = None;
-        assert_eq!(program(&layout, &status).grade, Grade::Problem);
+        assert_eq!(program(&status).grade, Grade::Problem);
     }
 }

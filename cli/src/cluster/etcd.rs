@@ -10,13 +10,18 @@ use service::{
 use super::{
     choices::Choices,
     layout::{ETCD, Layout},
+    logs,
     provision::{IDENTITY_DAYS, ProvisionError, is_good, open_or_create},
     several::Several,
     supervisor::Command,
+    up::data_flag,
 };
 
 /// Where Debian's package puts it.
 const PATHS: [&str; 2] = ["/usr/bin/etcd", "/usr/local/bin/etcd"];
+
+/// An end is told in fewer.
+const SAID_LINES: usize = 20;
 
 /// Its program, if it is installed.
 pub fn binary() -> Option<PathBuf> {
@@ -125,6 +130,23 @@ pub fn command(layout: &Layout, choices: &Choices, several: &Several) -> Command
         path: binary().unwrap_or_else(|| PathBuf::from(PATHS[0])),
         arguments: arguments.iter().map(|(flag, value)| format!("--{flag}={value}")).collect(),
     }
+}
+
+/// How a member is made to go on alone, once: it forgets all others.
+pub fn forced(command: &Command) -> Command {
+    let mut command = command.clone();
+    command.arguments.push("--force-new-cluster=true".to_owned());
+    command
+}
+
+/// What to do where the members of the cluster have let go of the one here, and it says so.
+pub fn removal(layout: &Layout, node: &str) -> Option<String> {
+    let said = logs::last_lines(layout, ETCD.name, SAID_LINES);
+    let is_removed = said.iter().any(|line| line.contains("permanently removed from the cluster"));
+    is_removed.then(|| format!(
+        "this node was taken out of the cluster, or the cluster was recovered without it, so what is here is of before. `clusterctl down --wipe --confirm {node}{data}`, then on a node of the cluster `clusterctl nodes:replace {node}`, which prints how to join again",
+        data = data_flag(layout)
+    ))
 }
 
 fn text(path: &Path) -> String {

@@ -55,7 +55,7 @@ pub async fn init(init: Init) -> anyhow::Result<ExitCode> {
         return Ok(code);
     }
     output::line("");
-    create_token(layout, None, false).await
+    create_token(layout, &NewJoinToken::default(), false).await
 }
 
 #[derive(Serialize)]
@@ -67,7 +67,7 @@ struct Made {
 /// Makes a token with which one machine can join, and says how.
 pub async fn create_token(
     layout: &Layout,
-    minutes: Option<u32>,
+    wanted: &NewJoinToken,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let choices = saved_choices(layout).context("read the choices of this cluster")?;
@@ -75,9 +75,8 @@ pub async fn create_token(
         format!("find a cluster in `{}`; `clusterctl init` begins one", layout.data.display())
     })?;
     let api = Api::of_operator(layout, &choices)?;
-    let wanted = NewJoinToken { minutes };
     let made: JoinSecret = api
-        .send(Method::POST, "/v1/cluster/tokens", &wanted)
+        .send(Method::POST, "/v1/cluster/tokens", wanted)
         .await
         .context("make a token to join")?;
     let nodes: Vec<NodeDetail> = api.get("/v1/nodes").await.context("list the controllers")?;
@@ -86,6 +85,7 @@ pub async fn create_token(
         fingerprint: own_fingerprint(layout)?,
         apis: apis(&choices, &nodes),
     };
+    let flags = if made.control { "" } else { " --no-control" };
     let made = Made { token: token.to_string(), expires: made.expires };
     if json {
         output::json(&made)?;
@@ -93,7 +93,10 @@ pub async fn create_token(
     }
     let data = data_flag(layout);
     output::line("On the machine that shall join, with its own address:\n");
-    output::line(format_args!("  clusterctl join --address ADDRESS --token {}\n", made.token));
+    output::line(format_args!(
+        "  clusterctl join --address ADDRESS{flags} --token {}\n",
+        made.token
+    ));
     output::line(format_args!(
         "The token lets one machine in, until {}; `clusterctl token:create{data}` makes another.",
         made.expires

@@ -103,6 +103,24 @@ impl Nodes {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Takes one whose machine is gone out of the cluster, if it still is in it.
+    pub async fn give_up(&self, node: &str) -> anyhow::Result<()> {
+        let path = path(node)?;
+        let all = self.all().await?;
+        let Some(known) = all.iter().find(|known| known.name == node) else { return Ok(()) };
+        if !["lost", "silent"].contains(&known.state.as_str()) {
+            bail!(
+                "replace {node}: it is {}, and this is for a machine that is gone. Add the new one with `clusterctl token:create`, then `clusterctl drain {node}` and `clusterctl nodes:remove {node}`",
+                known.state
+            );
+        }
+        self.0.delete(&path).await.context("take the lost node out")?;
+        output::line(format_args!(
+            "{node} is out of the cluster; its certificates prove nothing any more."
+        ));
+        Ok(())
+    }
+
     /// What room there is.
     pub async fn capacity(&self, json: bool) -> anyhow::Result<ExitCode> {
         let nodes = self.all().await?;
@@ -217,6 +235,9 @@ fn show(node: &NodeDetail) {
     ];
     for (title, value) in rows {
         output::line(format_args!("{title:<8}{value}"));
+    }
+    for (unit, until) in &node.left_running {
+        output::line(format_args!("unknown {unit} is left running until {until}"));
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is known about the running parts, one small file each, and the locks that allow one process of a kind.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use service::durable::{DurableError, PRIVATE, read_json, write_json};
@@ -62,6 +63,35 @@ pub fn holder(layout: &Layout, name: &str) -> Option<Process> {
     process.is_alive().then_some(process)
 }
 
+/// That a program is not started, because somebody works on its files. It ends with this, or with its process.
+#[derive(Debug)]
+pub struct Hold(PathBuf);
+
+impl Hold {
+    /// Holds a program; it has yet to be stopped.
+    pub fn of(layout: &Layout, program: &str) -> Result<Hold, DurableError> {
+        let path = layout.record(&hold_name(program));
+        write_json(&path, VERSION, &Process::own(), PRIVATE)?;
+        Ok(Hold(path))
+    }
+
+    /// Whether somebody holds the program.
+    pub fn is_on(layout: &Layout, program: &str) -> bool {
+        holder(layout, &hold_name(program)).is_some()
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // One that stays behind ends with this process.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn hold_name(program: &str) -> String {
+    format!("{program}-hold")
+}
+
 /// The proof of being the only process of a name; it ends with the process, however that ends.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "holding the open file is holding the lock")] File);
@@ -112,6 +142,20 @@ mod tests {
         assert_eq!(holder(&layout, "supervisor"), Some(Process::own()));
         drop(lock);
         assert!(!Lock::is_held(&layout, "supervisor"));
+    }
+
+    #[test]
+    fn a_hold_ends_with_whoever_holds() {
+        let (_folder, layout) = layout();
+        assert!(!Hold::is_on(&layout, "etcd"));
+        let hold = Hold::of(&layout, "etcd").unwrap();
+        assert!(Hold::is_on(&layout, "etcd") && !Hold::is_on(&layout, "router"));
+        drop(hold);
+        assert!(!Hold::is_on(&layout, "etcd"));
+        let own = Process::own();
+        let gone = Process { start_ticks: own.start_ticks - 1, ..own };
+        write_json(&layout.record("etcd-hold"), VERSION, &gone, PRIVATE).unwrap();
+        assert!(!Hold::is_on(&layout, "etcd"));
     }
 
     #[test]

@@ -11,9 +11,9 @@ use service::durable::create_private_dir;
 
 use super::{
     choices::{Choices, Wishes},
-    control, demo,
+    control, demo, etcd,
     health::{self, ProgramStatus},
-    layout::Layout,
+    layout::{ETCD, Layout},
     logs,
     preflight::{self, Intent},
     provision::{self, provision, saved_choices},
@@ -65,7 +65,7 @@ pub async fn up(up: Up) -> anyhow::Result<ExitCode> {
         return Ok(refuse(&problems));
     }
     if let Err(sick) = wait_until_well(layout, &choices).await {
-        tell_sick(layout, &sick);
+        tell_sick(layout, &choices, &sick);
         return Ok(ExitCode::FAILURE);
     }
     let state = if is_complete { "Trireme is running already" } else { "Trireme is up" };
@@ -149,7 +149,7 @@ pub fn refuse(problems: &[String]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn tell_sick(layout: &Layout, sick: &ProgramStatus) {
+fn tell_sick(layout: &Layout, choices: &Choices, sick: &ProgramStatus) {
     let program = sick.name;
     eprintln!(
         "clusterctl: `{program}` does not get well: {} ({}).",
@@ -165,6 +165,12 @@ fn tell_sick(layout: &Layout, sick: &ProgramStatus) {
         for line in lines {
             eprintln!("  {line}");
         }
+    }
+    if program == ETCD.name
+        && let Some(advice) = etcd::removal(layout, &choices.node)
+    {
+        eprintln!("Next: {advice}.");
+        return;
     }
     let data = data_flag(layout);
     eprintln!(

@@ -150,7 +150,7 @@ impl From<CommitError> for Failure {
                 let message =
                     "too few of the cluster's control nodes are there: nothing was changed";
                 Problem::new(Code::NoQuorum, message)
-                    .hint("apps serve on and reads work; it ends by itself when enough of the others return")
+                    .hint("apps serve on and reads work; it ends by itself when enough of the others return. If they are gone for good: `clusterctl recover` on this node")
                     .into()
             }
             CommitError::Store(error) => error.into(),

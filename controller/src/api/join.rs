@@ -54,14 +54,36 @@ async fn create_token(
     let now = Time(api.clock.now_ms());
     let expires = now.plus_ms(u64::from(minutes) * MINUTE_MS);
     let secret = secret::new_secret();
-    let token = JoinToken { secret_hash: secret::hash(&secret), expires, used: None };
+    let (labels, control) = match &wanted.replaces {
+        Some(node) => replaced(&api, node).await?,
+        None => (BTreeMap::new(), true),
+    };
+    let token = JoinToken { secret_hash: secret::hash(&secret), expires, used: None, labels };
     // Old ones are kept for a day, so that they are called used or expired rather than wrong.
     let old = api.records.all::<JoinToken>().await?.into_iter();
     let old = old.filter(|old| now.since_ms(old.value.expires) > 24 * 60 * MINUTE_MS).take(20);
     let write =
         old.fold(Write::new().create(&token), |write, old| write.delete(&old.value, old.revision));
     api.records.commit(write).await?;
-    Ok((StatusCode::CREATED, Json(JoinSecret { secret, expires: rfc3339(expires) })))
+    Ok((StatusCode::CREATED, Json(JoinSecret { secret, expires: rfc3339(expires), control })))
+}
+
+/// The labels of a node that was removed, and whether it controlled.
+async fn replaced(api: &Api, node: &str) -> Answer<(BTreeMap<String, String>, bool)> {
+    let node: NodeName = node.parse()?;
+    let known = api.records.get::<NodeSpec>(&format!("{}{node}", NodeSpec::PREFIX)).await?;
+    let Some(Versioned { value: spec, .. }) = known else {
+        let message = format!("the cluster never had a node `{node}`");
+        return Err(Problem::new(Code::NotFound, message)
+            .hint("`clusterctl nodes` lists those it has")
+            .into());
+    };
+    if spec.is_member() {
+        let message = format!("node `{node}` is still in the cluster");
+        let hint = format!("`clusterctl nodes:replace {node}` takes it out first");
+        return Err(Problem::new(Code::Exists, message).hint(hint).into());
+    }
+    Ok((spec.labels, spec.addresses.gateway.is_some()))
 }
 
 async fn authorities(api: &Api) -> Answer<Authorities> {
@@ -102,7 +124,7 @@ async fn join(
     let spec = NodeSpec {
         name: wish.node.clone(),
         addresses: wish.addresses.clone(),
-        labels: BTreeMap::new(),
+        labels: token.value.labels.clone(),
         duty: Duty::Open,
         joined: Time(api.clock.now_ms()),
         admission,
@@ -202,7 +224,7 @@ async fn free_name(
                 Standing::Suspect | Standing::Lost { .. } => (
                     ", which is silent",
                     format!(
-                        "choose another with --name, or, if that machine is gone, first `clusterctl nodes:remove {}`",
+                        "choose another with --name, or, if that machine is gone, first `clusterctl nodes:replace {}`",
                         wish.node
                     ),
                 ),

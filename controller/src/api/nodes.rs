@@ -85,7 +85,6 @@ async fn remove(
     let known = find(&api, &node).await?;
     let name = &known.value.name;
     let units = units_on(&api, name).await?;
-    let now = Time(api.clock.now_ms());
     let is_lost = {
         let view = api.view.borrow();
         standing(&view.snapshot, name, view.as_of).is_lost()
@@ -97,16 +96,27 @@ async fn remove(
     }
     // First what etcd may refuse, so that nothing is half done then.
     if let Some(members) = &api.members
-        && let Err(error) = membership::dismiss(members, name.as_str()).await
+        && let Err(error) = membership::dismiss(members, &known.value).await
     {
         tracing::warn!(node = %name, %error, "its member of the store was not taken out");
         let message = "the store cannot let go of a member now; nothing was changed";
         let hint = "most of its members must be well: see `clusterctl nodes`";
         return Err(Problem::new(Code::Unavailable, message).hint(hint).into());
     }
-    let spec = NodeSpec { duty: Duty::Removed { at: now }, ..known.value.clone() };
-    api.records.commit(Write::new().replace(&spec, known.revision)).await?;
-    for group in units.chunks(GROUP) {
+    take_out(&api, &known).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes a node no member of the cluster, and lets go of its units.
+pub(super) async fn take_out(api: &Api, known: &Versioned<NodeSpec>) -> Answer<()> {
+    let name = &known.value.name;
+    if known.value.is_member() {
+        let duty = Duty::Removed { at: Time(api.clock.now_ms()) };
+        let spec = NodeSpec { duty, ..known.value.clone() };
+        api.records.commit(Write::new().replace(&spec, known.revision)).await?;
+        tracing::info!(node = %name, "removed from the cluster");
+    }
+    for group in units_on(api, name).await?.chunks(GROUP) {
         let write =
             group.iter().fold(Write::new(), |write, unit| write.delete(&unit.value, unit.revision));
         match api.records.commit(write).await {
@@ -115,9 +125,8 @@ async fn remove(
             Err(error) => return Err(error.into()),
         }
     }
-    tracing::info!(node = %name, "removed from the cluster");
     api.wake.kick();
-    Ok(StatusCode::NO_CONTENT)
+    Ok(())
 }
 
 async fn find(api: &Api, node: &str) -> Answer<Versioned<NodeSpec>> {
@@ -213,6 +222,11 @@ fn detail(spec: &NodeSpec, snapshot: &Snapshot, now: Time) -> NodeDetail {
         cpu_millis: node.map_or(0, |node| node.cpu_millis),
         disk_free_bytes: node.map_or(0, |node| node.disk_free_bytes),
         units: u32::try_from(here).unwrap_or(u32::MAX),
+        left_running: node
+            .iter()
+            .flat_map(|node| &node.left_running)
+            .map(|(unit, until)| (unit.to_string(), rfc3339(*until)))
+            .collect(),
     }
 }
 

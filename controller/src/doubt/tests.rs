@@ -1,6 +1,7 @@
 //! Records over a way to the store that is cut and mended.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::app::App;
 use model::time::Time;
@@ -47,9 +48,13 @@ async fn without_a_quorum_reads_are_stale_and_writes_refused_until_it_is_back() 
     assert_eq!((read.unwrap().unwrap().value.name, is_stale), (app("shop").name, true));
     let refused = records.commit(Write::new().create(&app("blog"))).await;
     assert!(matches!(refused, Err(CommitError::NoQuorum)), "{refused:?}");
+    let lasted = records.doubt().lasts().unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(records.doubt().lasts().unwrap() >= lasted + Duration::from_secs(30));
 
     is_cut.store(false, Ordering::SeqCst);
     until(|| !records.doubt().is_set()).await;
+    assert_eq!(records.doubt().lasts(), None);
     records.commit(Write::new().create(&app("blog"))).await.unwrap();
     let (_, is_stale) = noting_stale(records.app(&app("shop").name)).await;
     assert!(!is_stale);

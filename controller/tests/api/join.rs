@@ -129,7 +129,7 @@ async fn a_living_nodes_name_is_taken_and_a_removed_ones_is_free() {
 
     platform.edit_view(|view| view.as_of = Time(START_MS + 120_000)).await;
     let silent = join(&platform, Machine::new().request(&second, "n2")).await;
-    assert!(said(&silent.problem(Code::Exists)).contains("nodes:remove n2"));
+    assert!(said(&silent.problem(Code::Exists)).contains("nodes:replace n2"));
     platform.call(&operator, "DELETE", "/v1/nodes/n2", Value::Null).await;
     join(&platform, Machine::new().request(&second, "n2")).await.ok(200);
     let again: Versioned<NodeSpec> =

@@ -15,6 +15,8 @@ const DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct EtcdMembers {
     client: ClusterClient,
+    /// To the nearest member alone, which need not see a leader.
+    nearest: ClusterClient,
 }
 
 /// One member.
@@ -50,8 +52,21 @@ pub enum MemberError {
 impl EtcdMembers {
     /// Connects.
     pub async fn connect(options: &EtcdOptions) -> Result<EtcdMembers, StoreError> {
-        let settings = settings(options).with_require_leader(true);
-        Ok(EtcdMembers { client: connect(&options.endpoints, settings).await?.cluster_client() })
+        let with_leader = settings(options).with_require_leader(true);
+        let first = &options.endpoints[..options.endpoints.len().min(1)];
+        Ok(EtcdMembers {
+            client: connect(&options.endpoints, with_leader).await?.cluster_client(),
+            nearest: connect(first, settings(options)).await?.cluster_client(),
+        })
+    }
+
+    /// All of them as the nearest remembers them, with or without a quorum; and which of them it is itself. (From etcd 3.5
+    /// on a quorum is needed here, too.)
+    pub async fn remembered(&self) -> Result<(u64, Vec<EtcdMember>), MemberError> {
+        let mut client = self.nearest.clone();
+        let answer = within(client.member_list()).await?.map_err(read_error)?;
+        let own = answer.header().map(|header| header.member_id()).ok_or(MemberError::Unknown)?;
+        Ok((own, answer.members().iter().map(member).collect()))
     }
 
     /// All of them.

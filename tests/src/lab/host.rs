@@ -102,10 +102,18 @@ impl Host {
         self.kill()
     }
 
+    /// Power and cable again, and the engine; the node does not start.
+    pub fn boot(&self) -> Result<()> {
+        network::set_cable(self, true)?;
+        if self.docker(&["version"]).output().is_ok_and(|output| output.status.success()) {
+            return Ok(());
+        }
+        self.start_docker()
+    }
+
     /// Power and cable again: the engine and the node start as at a boot.
     pub fn start(&self) -> Result<()> {
-        network::set_cable(self, true)?;
-        self.start_docker()?;
+        self.boot()?;
         done(&mut self.clusterctl(&["up"])).map(|_| ())
     }
 
@@ -193,7 +201,8 @@ impl Host {
         Ok(made["token"].as_str().context("read the token")?.to_owned())
     }
 
-    pub(super) fn join(&self, token: &str) -> Result<()> {
+    /// `clusterctl join` with what another node printed.
+    pub fn join(&self, token: &str) -> Result<()> {
         let address = self.address.to_string();
         let mut command = self.clusterctl(&["join", "--address", &address, "--token", token]);
         done(self.machine(&mut command)).map(|_| ())

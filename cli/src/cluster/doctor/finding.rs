@@ -34,7 +34,7 @@ impl Finding {
         Finding { area: area.to_owned(), grade: Grade::Well, seen, advice: String::new() }
     }
 
-    pub(super) fn new(area: &str, grade: Grade, seen: String, advice: String) -> Finding {
+    pub fn new(area: &str, grade: Grade, seen: String, advice: String) -> Finding {
         Finding { area: area.to_owned(), grade, seen, advice }
     }
 }

@@ -15,12 +15,14 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::super::{
     layout::Layout,
     process::{Process, Watch},
-    record::{Record, State},
+    record::{Hold, Record, State},
 };
 use super::{Command, log_files, note, pauses::Pauses};
 
 /// How long a program may take to end after SIGTERM: its own deadline to drain, and a little.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(32);
+/// How often is looked whether a program is held no more.
+const HOLD_PERIOD: Duration = Duration::from_millis(100);
 /// How long the kernel may take after SIGKILL.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -48,7 +50,7 @@ impl Keeper {
         let mut keeper =
             Keeper { layout, command, record, pauses: Pauses::default(), running: None };
         keeper.running = keeper.adopt();
-        if keeper.running.is_none() {
+        if keeper.running.is_none() && !keeper.is_held() {
             // Stopped by an operator: the count begins anew. Anything else was an end.
             match keeper.record.state {
                 State::Stopped => keeper.record = Record::default(),
@@ -80,9 +82,19 @@ impl Keeper {
                 () = tokio::time::sleep(pause) => {}
                 () = stop.wait() => return self.set(State::Stopped),
             }
+            while self.is_held() {
+                tokio::select! {
+                    () = tokio::time::sleep(HOLD_PERIOD) => {}
+                    () = stop.wait() => return self.set(State::Stopped),
+                }
+            }
             self.record.restarts += 1;
             self.running = self.start();
         }
+    }
+
+    fn is_held(&self) -> bool {
+        Hold::is_on(&self.layout, &self.command.name)
     }
 
     fn adopt(&mut self) -> Option<Running> {

@@ -39,6 +39,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET", "/v1/cluster/capacity", Right::Administer),
     endpoint("POST", "/v1/cluster/tokens", Right::Administer),
     endpoint("POST", "/v1/cluster/join", Right::Public),
+    endpoint("GET", "/v1/cluster/store", Right::Administer),
+    endpoint("POST", "/v1/cluster/recovery", Right::Administer),
     endpoint("GET", "/v1/nodes", Right::Administer),
     endpoint("GET", "/v1/nodes/{node}", Right::Administer),
     endpoint("PATCH", "/v1/nodes/{node}", Right::Administer),
