@@ -274,6 +274,30 @@ async fn units_on_a_silent_node_are_left_alone_as_long_as_a_peer_sees_it() {
 }
 
 #[tokio::test]
+async fn a_regent_orders_its_own_node_alone() {
+    let mut world = World::new(&[]).await;
+    world.follow();
+    for node in ["n1", "n2"] {
+        world.hear(node, Phase::Ready).await;
+        world.planner.pass().await.unwrap();
+    }
+    let written = world.revision().await;
+    world.observer.caught_up(written).await.unwrap();
+    world.planner.parts.applier.leader.step_down();
+    world.records.doubt().set(true);
+    for _ in 0..2 {
+        world.hear("n1", Phase::Ready).await;
+        world.planner.pass().await.unwrap();
+        world.clock.advance(Duration::from_millis(regency::AFTER_MS));
+    }
+    world.hear("n1", Phase::Ready).await;
+    world.planner.pass().await.unwrap();
+    let lead = world.view.borrow().lead.clone().expect("it looks after itself");
+    let is_for = ["n1", "n2"].map(|node| lead.is_for(&node.parse().unwrap()));
+    assert_eq!(is_for, [true, false]);
+}
+
+#[tokio::test]
 async fn a_controller_that_lost_the_lead_plans_no_more() {
     let mut world = World::new(&[]).await;
     world.follow();
@@ -282,6 +306,6 @@ async fn a_controller_that_lost_the_lead_plans_no_more() {
     world.observer.caught_up(rival.revision()).await.unwrap();
     world.hear("n1", Phase::Ready).await;
     world.planner.pass().await.unwrap();
-    assert_eq!(world.view.borrow().epoch, None);
+    assert_eq!(world.view.borrow().lead, None);
     assert!(world.units().await.is_empty());
 }

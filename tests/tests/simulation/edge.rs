@@ -116,7 +116,7 @@ impl Edge {
         if !ground.network.is_open(controller, *index) {
             return;
         }
-        let mut tables = Box::pin(life.mind.routers.tables());
+        let mut tables = Box::pin(life.mind.routers.tables(name(*index)));
         let mut broken = Box::pin(broken(ground.clone(), controller, *index, &life));
         loop {
             let table = tokio::select! {
