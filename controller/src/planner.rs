@@ -275,6 +275,7 @@ impl Planner {
                 add_reserve(world, parts, now);
             }
             parts.heard.complete(world, epoch, now);
+            world.listening_since = listening_since(&parts.clock, *started, now);
             if lead.is_some() && (tracker.is_started() || may_route(world, is_graced)) {
                 let served = world.routers.values().map(|router| router.version).max();
                 is_new = tracker.follow(routes(world, &parts.domain), now);
@@ -341,6 +342,12 @@ impl Planner {
             }
         }
     }
+}
+
+/// When listening began, by the clock as it is now: it may have followed another's since.
+fn listening_since(clock: &Clock, started: Duration, now: Time) -> Time {
+    let passed_ms = u64::try_from(clock.since(started).as_millis()).unwrap_or(u64::MAX);
+    Time(now.0.saturating_sub(passed_ms))
 }
 
 /// Puts the units of a regency into the image; the next listing of the store takes them out again.

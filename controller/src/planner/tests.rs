@@ -273,6 +273,16 @@ async fn units_on_a_silent_node_are_left_alone_as_long_as_a_peer_sees_it() {
     assert!(!wanted(&world, "old-n2").await);
 }
 
+#[tokio::test(start_paused = true)]
+async fn listening_began_when_it_did_whatever_the_clock_followed_since() {
+    let clock = Clock::steady_from(START_MS);
+    let started = clock.monotonic();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    clock.follow(START_MS + 3_600_000);
+    let now = Time(clock.now_ms());
+    assert_eq!(now.since_ms(listening_since(&clock, started, now)), 1_000);
+}
+
 #[tokio::test]
 async fn a_regent_orders_its_own_node_alone() {
     let mut world = World::new(&[]).await;
