@@ -163,7 +163,9 @@ impl GatewayRpc for Gateway {
         request: Request<wire::RoutesRequest>,
     ) -> Result<Response<Answers<wire::RouteTable>>, Status> {
         self.caller_on(&request, "router", &request.get_ref().node)?;
-        Ok(self.answers(self.routers.tables()))
+        let node = request.into_inner().node;
+        let node = node.parse().map_err(|error| malformed("node", error))?;
+        Ok(self.answers(self.routers.tables(node)))
     }
 
     async fn report_router(

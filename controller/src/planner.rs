@@ -30,7 +30,7 @@ use crate::plan::regency;
 use crate::plan::routes::{Tracker, routes};
 use crate::plan::{Action, Ids, Plan, Rules, plan};
 use crate::records::CommitError;
-use crate::view::View;
+use crate::view::{Lead, View};
 
 /// How often the loop looks whether something is due; nothing is done when nothing is.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -106,10 +106,12 @@ enum Role {
 }
 
 impl Role {
-    fn epoch(self) -> Option<u64> {
+    /// What it sends orders under, if it does.
+    fn lead(self, own: &NodeName) -> Option<Lead> {
         match self {
             Role::Following => None,
-            Role::Leading(epoch) | Role::Regent(epoch) => Some(epoch),
+            Role::Leading(epoch) => Some(Lead { epoch, only: None }),
+            Role::Regent(epoch) => Some(Lead { epoch, only: Some(own.clone()) }),
         }
     }
 }
@@ -171,7 +173,7 @@ impl Planner {
             snapshot: snapshot.clone(),
             as_of: now,
             waiting: Arc::new(plan.waiting),
-            epoch: self.role.epoch(),
+            lead: self.role.lead(&self.parts.node),
             is_warm,
         });
         if !matches!(self.role, Role::Leading(_)) {
@@ -229,10 +231,12 @@ impl Planner {
         if before == role {
             return;
         }
-        if let (Role::Leading(_), Role::Leading(epoch)) = (before, role) {
+        if let (Role::Leading(_), Role::Leading(_), Some(lead)) =
+            (before, role, role.lead(&self.parts.node))
+        {
             // The lead was only renewed.
             if self.tracker.is_started() {
-                self.parts.tables.publish(epoch, self.tracker.version(), self.tracker.routes());
+                self.parts.tables.publish(lead, self.tracker.version(), self.tracker.routes());
             }
             return;
         }
@@ -262,25 +266,27 @@ impl Planner {
     fn observe(&mut self, now: Time) -> (Arc<Snapshot>, Seen) {
         let Planner { parts, tracker, started, role, leading_since, .. } = self;
         let is_graced = parts.clock.since(*started) >= START_GRACE;
-        let (epoch, mut is_new) = (role.epoch(), false);
+        let (lead, mut is_new) = (role.lead(&parts.node), false);
+        let epoch = lead.as_ref().map_or(0, |lead| lead.epoch);
         let observed = parts.observer.snapshot(|world| {
             world.leading_since = *leading_since;
             if matches!(role, Role::Regent(_)) {
-                parts.heard.complete(world, epoch.unwrap_or_default(), now);
+                parts.heard.complete(world, epoch, now);
                 add_reserve(world, parts, now);
             }
-            parts.heard.complete(world, epoch.unwrap_or_default(), now);
-            if epoch.is_some() && (tracker.is_started() || may_route(world, is_graced)) {
+            parts.heard.complete(world, epoch, now);
+            world.listening_since = listening_since(&parts.clock, *started, now);
+            if lead.is_some() && (tracker.is_started() || may_route(world, is_graced)) {
                 let served = world.routers.values().map(|router| router.version).max();
                 is_new = tracker.follow(routes(world, &parts.domain), now);
                 is_new |= tracker.overtake(served.unwrap_or_default());
             }
             tracker.complete(world);
         });
-        if let Some(epoch) = epoch
+        if let Some(lead) = lead
             && is_new
         {
-            parts.tables.publish(epoch, tracker.version(), tracker.routes());
+            parts.tables.publish(lead, tracker.version(), tracker.routes());
         }
         observed
     }
@@ -336,6 +342,12 @@ impl Planner {
             }
         }
     }
+}
+
+/// When listening began, by the clock as it is now: it may have followed another's since.
+fn listening_since(clock: &Clock, started: Duration, now: Time) -> Time {
+    let passed_ms = u64::try_from(clock.since(started).as_millis()).unwrap_or(u64::MAX);
+    Time(now.0.saturating_sub(passed_ms))
 }
 
 /// Puts the units of a regency into the image; the next listing of the store takes them out again.

@@ -173,6 +173,11 @@ impl Records {
         Records { store, doubt: Doubt::default() }
     }
 
+    /// The same, by another way to the same store.
+    pub fn by(&self, store: Arc<dyn Store>) -> Records {
+        Records { store, doubt: self.doubt.clone() }
+    }
+
     /// The store itself, for watches.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store

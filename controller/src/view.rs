@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use model::name::NodeName;
 use model::snapshot::Snapshot;
 use model::time::Time;
 use tokio::sync::watch;
@@ -18,10 +19,26 @@ pub struct View {
     pub as_of: Time,
     /// What cannot be done now, and why.
     pub waiting: Arc<Vec<Waiting>>,
-    /// The epoch of this controller's lead; none while another leads.
-    pub epoch: Option<u64>,
+    /// Whose orders this controller sends; none while another leads.
+    pub lead: Option<Lead>,
     /// False until the store was read and the start grace has passed or all nodes were heard.
     pub is_warm: bool,
+}
+
+/// What orders are sent under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lead {
+    /// The epoch that was written, or the last one that was seen.
+    pub epoch: u64,
+    /// The one node that a regent looks after. Others, should they see it again, may have a leader of the same epoch.
+    pub only: Option<NodeName>,
+}
+
+impl Lead {
+    /// Whether a node is to be sent orders.
+    pub fn is_for(&self, node: &NodeName) -> bool {
+        self.only.as_ref().is_none_or(|only| only == node)
+    }
 }
 
 /// The latest view; wakes on each new one.

@@ -74,6 +74,15 @@ impl Snapshot {
             .filter(move |router| now.since_ms(router.heard) < ROUTER_LOST_AFTER_MS)
     }
 
+    /// Whether there may be live routers that were not heard yet, because listening has only begun.
+    pub fn may_have_more_routers(&self, now: Time) -> bool {
+        let is_unheard = |spec: &Versioned<NodeSpec>| {
+            spec.value.is_member() && !self.routers.contains_key(&spec.value.name)
+        };
+        now.since_ms(self.listening_since) < ROUTER_LOST_AFTER_MS
+            && self.specs.values().any(is_unheard)
+    }
+
     /// Memory reserved on a node by all units that are not gone and by one-off commands.
     pub fn reserved_bytes(&self, node: &NodeName) -> u64 {
         let here = self.units.values().filter(|unit| unit.value.node == *node);

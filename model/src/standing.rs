@@ -62,7 +62,7 @@ pub fn standing(snapshot: &Snapshot, node: &NodeName, now: Time) -> Standing {
 }
 
 /// What the peers that are here themselves see of it; reached by any counts most.
-fn best_sight(snapshot: &Snapshot, node: &NodeName, now: Time) -> Sight {
+pub fn best_sight(snapshot: &Snapshot, node: &NodeName, now: Time) -> Sight {
     let peers = snapshot
         .nodes
         .values()

@@ -106,24 +106,50 @@ fn nothing_is_left_undone() {
     }
 }
 
+/// The tests that a line of a document names, between backticks. What looks like a test's name has to be one.
+fn tests_named(line: &str, code: &str) -> usize {
+    let is_test = |name: &&str| code.contains(&format!("fn {name}("));
+    let looks_like_one = |name: &&str| {
+        name.contains('_') && name.chars().all(|it| it.is_ascii_alphanumeric() || it == '_')
+    };
+    let names: Vec<&str> = line.split('`').skip(1).step_by(2).filter(looks_like_one).collect();
+    for name in &names {
+        assert!(is_test(name), "`{name}` is no test: {line}");
+    }
+    names.len()
+}
+
+fn all_code() -> String {
+    all_rust_files().into_iter().map(|(_, text)| text).collect()
+}
+
 #[test]
 fn every_invariant_names_a_test_that_is_there() {
     let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("it is there");
     let (_, invariants) = text.split_once("## Invariants").expect("it has invariants");
     let invariants = invariants.split("\n## ").next().unwrap_or_default();
-    let code: String = all_rust_files().into_iter().map(|(_, text)| text).collect();
+    let code = all_code();
     let numbered =
         invariants.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit()));
     for line in numbered {
-        let names: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
-        let tests: Vec<&&str> =
-            names.iter().filter(|name| code.contains(&format!("fn {name}("))).collect();
-        assert!(!tests.is_empty(), "no test holds: {line}");
-        let is_test_name = |name: &&&str| {
-            name.contains('_') && name.chars().all(|it| it.is_ascii_lowercase() || it == '_')
-        };
-        for name in names.iter().filter(is_test_name) {
-            assert!(tests.contains(&name), "`{name}` is no test: {line}");
-        }
+        assert!(tests_named(line, &code) > 0, "no test holds: {line}");
+    }
+}
+
+#[test]
+fn every_fault_with_a_name_has_a_test_or_is_open() {
+    let path = root().join("docs/scenarios.md");
+    let text = std::fs::read_to_string(path).expect("it is there");
+    let code = all_code();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| #"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    assert_eq!(rows.len(), 32);
+    for (row, number) in rows.iter().zip(1..) {
+        assert_eq!(row[1], number.to_string());
+        let is_shown = tests_named(row[4], &code) > 0;
+        assert!(is_shown != row[4].starts_with("open:"), "{row:?}");
     }
 }

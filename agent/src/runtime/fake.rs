@@ -27,6 +27,8 @@ struct Shared {
 
 /// Says how long the next call takes.
 type Pace = Box<dyn FnMut() -> Duration + Send>;
+/// Says whether an image can be had now.
+type Fetch = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 #[derive(Default)]
 struct World {
@@ -41,6 +43,8 @@ struct World {
     endings: BTreeMap<String, Ending>,
     next_id: u32,
     is_down: bool,
+    registry: Option<Fetch>,
+    fetched: BTreeSet<String>,
     missing_images: BTreeSet<String>,
     unstartable_images: BTreeSet<String>,
     unhealthy: BTreeSet<UnitId>,
@@ -58,6 +62,19 @@ impl FakeRuntime {
     pub fn set_down(&self, is_down: bool) {
         self.world().is_down = is_down;
         self.0.changed.notify_one();
+    }
+
+    /// From now on an image has to be fetched before the first container is made from it, and `fetch` says whether it can be had.
+    pub fn set_registry(&self, fetch: impl Fn(&str) -> bool + Send + Sync + 'static) {
+        self.world().registry = Some(Arc::new(fetch));
+    }
+
+    /// Another machine, with nothing on it.
+    pub fn wipe(&self) {
+        let mut world = self.world();
+        world.containers.clear();
+        world.endings.clear();
+        world.fetched.clear();
     }
 
     /// An image that is neither here nor in the registry, or is again.
@@ -233,7 +250,9 @@ impl Runtime for FakeRuntime {
     async fn create(&self, order: &Order, attempt: u32) -> Result<String, RuntimeError> {
         self.take_time().await;
         let mut world = self.answering()?;
-        if world.missing_images.contains(&order.image) {
+        if world.missing_images.contains(&order.image)
+            || (world.registry.is_some() && !world.fetched.contains(&order.image))
+        {
             return Err(RuntimeError::ImageMissing(order.image.clone()));
         }
         world.next_id += 1;
@@ -267,9 +286,14 @@ impl Runtime for FakeRuntime {
 
     async fn pull(&self, image: &str) -> Result<(), RuntimeError> {
         self.take_time().await;
-        if self.answering()?.missing_images.contains(image) {
+        let registry = self.answering()?.registry.clone();
+        // Asked without the lock: whoever answers may look at this engine.
+        let is_had = registry.is_none_or(|fetch| fetch(image));
+        let mut world = self.answering()?;
+        if !is_had || world.missing_images.contains(image) {
             return Err(RuntimeError::ImageMissing(format!("{image}: not found")));
         }
+        world.fetched.insert(image.to_owned());
         Ok(())
     }
 

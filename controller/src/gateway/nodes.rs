@@ -121,12 +121,13 @@ impl Orders {
     async fn next(&mut self) -> Option<wire::AssignmentSet> {
         loop {
             self.view.changed().await.ok()?;
-            let (snapshot, epoch) = {
+            let (snapshot, lead) = {
                 let view = self.view.borrow_and_update();
-                (view.snapshot.clone(), view.epoch)
+                (view.snapshot.clone(), view.lead.clone())
             };
-            let Some(leading) = epoch else { continue };
-            if self.epoch.replace(leading) != epoch {
+            let lead = lead.filter(|lead| lead.is_for(self.slice.node()));
+            let Some(leading) = lead.map(|lead| lead.epoch) else { continue };
+            if self.epoch.replace(leading) != Some(leading) {
                 self.slice.forget();
             }
             match self.slice.follow(&snapshot) {
@@ -153,7 +154,33 @@ impl Orders {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::{FutureExt, StreamExt};
+    use tokio::sync::watch;
+
     use super::*;
+    use crate::view::{Lead, View};
+
+    #[tokio::test]
+    async fn a_regents_orders_go_to_its_own_node_alone() {
+        let lead = Some(Lead { epoch: 7, only: Some("n1".parse().unwrap()) });
+        let (_sender, view) = watch::channel(View { lead, ..View::default() });
+        let clock = Clock::steady_from(0);
+        let nodes = Nodes {
+            view,
+            heard: Heard::since(Time(0)),
+            wake: Wake::new(),
+            clock,
+            seal: Arc::new(Seal::new(&[7; 32])),
+            incarnation: "one".to_owned(),
+            versions: Versions::default(),
+        };
+        let first = |node: &str| {
+            let mut sets = Box::pin(nodes.assignments(node.parse().unwrap()));
+            sets.next().now_or_never().flatten()
+        };
+        assert_eq!(first("n1").unwrap().unwrap().epoch, 7);
+        assert!(first("n2").is_none());
+    }
 
     #[test]
     fn versions_grow_even_when_the_clock_is_set_back() {

@@ -1,5 +1,6 @@
 //! Routers: tables out, versions in.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
@@ -18,6 +19,7 @@ use crate::heard::Heard;
 use crate::plan::routes::{Routes, SealedCertificate};
 use crate::records::Document;
 use crate::seal::Seal;
+use crate::view::Lead;
 
 /// The latest table, as it is sent. Cheap to clone.
 #[derive(Clone)]
@@ -25,7 +27,14 @@ pub struct Tables {
     seal: Arc<Seal>,
     incarnation: Incarnation,
     /// None until the first is known: an empty one would take all apps off.
-    latest: watch::Sender<Option<Arc<str>>>,
+    latest: watch::Sender<Option<Table>>,
+}
+
+/// A table as it is sent, and to whom.
+#[derive(Clone)]
+struct Table {
+    json: Arc<str>,
+    lead: Lead,
 }
 
 impl Tables {
@@ -39,15 +48,15 @@ impl Tables {
         self.latest.send_if_modified(|latest| latest.take().is_some());
     }
 
-    /// Sends a table to all routers. A certificate whose key does not open is left out and told.
-    pub fn publish(&self, epoch: u64, version: u64, routes: &Routes) {
+    /// Sends a table to the routers it is for. A certificate whose key does not open is left out and told.
+    pub fn publish(&self, lead: Lead, version: u64, routes: &Routes) {
         let certificates = routes.certificates.iter().filter_map(|sealed| self.open(sealed));
         let (apps, certificates) = (routes.apps.clone(), certificates.collect());
         let incarnation = self.incarnation.clone();
-        let table = RouteTable { incarnation, epoch, version, apps, certificates };
+        let table = RouteTable { incarnation, epoch: lead.epoch, version, apps, certificates };
         let json = serde_json::to_string(&table).expect("a table holds text and numbers only");
         tracing::debug!(version, apps = table.apps.len(), "new route table");
-        self.latest.send_replace(Some(json.into()));
+        self.latest.send_replace(Some(Table { json: json.into(), lead }));
     }
 
     fn open(&self, sealed: &SealedCertificate) -> Option<RouteCertificate> {
@@ -79,11 +88,15 @@ pub struct Routers {
 }
 
 impl Routers {
-    /// The table, and each one after it.
-    pub fn tables(&self) -> impl Stream<Item = Result<wire::RouteTable, Status>> + Send + use<> {
+    /// The table for a node's router, and each one after it.
+    pub fn tables(
+        &self,
+        node: NodeName,
+    ) -> impl Stream<Item = Result<wire::RouteTable, Status>> + Send + use<> {
         let tables = WatchStream::new(self.tables.latest.subscribe());
-        tables.filter_map(async |table| {
-            table.map(|json| Ok(wire::RouteTable { table_json: json.to_string() }))
+        tables.filter_map(move |table| {
+            let table = table.filter(|table| table.lead.is_for(&node));
+            ready(table.map(|table| Ok(wire::RouteTable { table_json: table.json.to_string() })))
         })
     }
 

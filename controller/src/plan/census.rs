@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use model::name::{AppName, NodeName};
-use model::node::Duty;
+use model::node::{Duty, Sight};
 use model::snapshot::{Snapshot, Versioned};
-use model::standing::{Standing, standing};
+use model::standing::{Standing, best_sight, standing};
 use model::time::Time;
 use model::unit::{Phase, Unit};
 
@@ -73,8 +73,11 @@ impl<'a> Census<'a> {
         if spec.is_some_and(|spec| !spec.value.is_member()) {
             return true;
         }
+        // A dead agent ends nothing: what it ran may run on, until the agent or an operator is back.
+        let is_unattended = best_sight(self.snapshot, &unit.node, self.now) == Sight::Refused;
         let led_ms = self.snapshot.leading_since.map_or(0, |since| self.now.since_ms(since));
         unit.exclusive
+            && !is_unattended
             && self.now.since_ms(heard) >= FENCED_AFTER_MS
             && led_ms >= FENCED_AFTER_LEADING_MS
     }

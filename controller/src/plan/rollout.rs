@@ -183,6 +183,9 @@ impl<'a> Pass<'a> {
 
     /// Whether every live router has forgotten the unit and finished what it had in flight to it.
     fn is_unreachable(&self, unit: &Unit) -> bool {
+        if self.snapshot.may_have_more_routers(self.now) {
+            return false;
+        }
         let left_at = self.snapshot.left_routes_at.get(&unit.id);
         let left_at = left_at.copied().unwrap_or(self.snapshot.table_version);
         self.snapshot.live_routers(self.now).all(|router| {

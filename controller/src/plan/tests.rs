@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::app::{Class, Outcome, Scale};
 use model::name::{NodeName, ReleaseNumber};
-use model::node::{Addresses, Duty, Node};
+use model::node::{Addresses, Duty, Node, Sight};
 use model::release::{Build, ReleaseState};
 use model::route::RouterStatus;
 use model::unit::{Desired, Phase, UnitStatus};
@@ -440,6 +440,25 @@ fn an_exclusive_unit_of_a_lost_node_starts_elsewhere_when_it_has_fenced_itself()
     cluster.silent.clear();
     cluster.steps(5);
     assert_eq!(cluster.snapshot.units.len(), 1, "the old one must not start again");
+}
+
+#[test]
+fn an_exclusive_unit_of_a_dead_agent_is_not_started_elsewhere_while_its_machine_answers() {
+    let mut cluster = exclusive(&[2, 2]);
+    let node = name(&cluster.nodes_of("shop"));
+    cluster.silent.insert(node.clone());
+    let sees = |cluster: &mut Cluster, sight: Sight| {
+        for peer in cluster.snapshot.nodes.values_mut() {
+            peer.sights.insert(node.clone(), sight);
+        }
+    };
+    sees(&mut cluster, Sight::Refused);
+    cluster.steps(240);
+    assert!(cluster.nodes_of("shop").is_empty(), "nobody has ended it");
+    assert_eq!(cluster.waits("shop")[0].0, "exclusive");
+    sees(&mut cluster, Sight::Silent);
+    cluster.steps(5);
+    assert!(!cluster.nodes_of("shop").is_empty());
 }
 
 #[test]

@@ -275,6 +275,40 @@ async fn units_on_a_silent_node_are_left_alone_as_long_as_a_peer_sees_it() {
     assert!(!wanted(&world, "old-n2").await);
 }
 
+#[tokio::test(start_paused = true)]
+async fn listening_began_when_it_did_whatever_the_clock_followed_since() {
+    let clock = Clock::steady_from(START_MS);
+    let started = clock.monotonic();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    clock.follow(START_MS + 3_600_000);
+    let now = Time(clock.now_ms());
+    assert_eq!(now.since_ms(listening_since(&clock, started, now)), 1_000);
+}
+
+#[tokio::test]
+async fn a_regent_orders_its_own_node_alone() {
+    let mut world = World::new(&[]).await;
+    world.follow();
+    for node in ["n1", "n2"] {
+        world.hear(node, Phase::Ready).await;
+        world.planner.pass().await.unwrap();
+    }
+    let written = world.revision().await;
+    world.observer.caught_up(written).await.unwrap();
+    world.planner.parts.applier.leader.step_down();
+    world.records.doubt().set(true);
+    for _ in 0..2 {
+        world.hear("n1", Phase::Ready).await;
+        world.planner.pass().await.unwrap();
+        world.clock.advance(Duration::from_millis(regency::AFTER_MS));
+    }
+    world.hear("n1", Phase::Ready).await;
+    world.planner.pass().await.unwrap();
+    let lead = world.view.borrow().lead.clone().expect("it looks after itself");
+    let is_for = ["n1", "n2"].map(|node| lead.is_for(&node.parse().unwrap()));
+    assert_eq!(is_for, [true, false]);
+}
+
 #[tokio::test]
 async fn a_controller_that_lost_the_lead_plans_no_more() {
     let mut world = World::new(&[]).await;
@@ -284,6 +318,6 @@ async fn a_controller_that_lost_the_lead_plans_no_more() {
     world.observer.caught_up(rival.revision()).await.unwrap();
     world.hear("n1", Phase::Ready).await;
     world.planner.pass().await.unwrap();
-    assert_eq!(world.view.borrow().epoch, None);
+    assert_eq!(world.view.borrow().lead, None);
     assert!(world.units().await.is_empty());
 }

@@ -9,6 +9,7 @@ use model::unit::Trouble;
 
 use super::*;
 use crate::plan::Waiting;
+use crate::view::Lead;
 
 fn deploying() -> App {
     let mut app = App::new("shop".parse().unwrap(), "olga".parse().unwrap(), Time(1));
@@ -54,7 +55,12 @@ fn view(app: &App, units: &[(Unit, Phase)]) -> View {
         snapshot.units.insert(unit.id.clone(), Versioned { value: unit.clone(), revision: 1 });
         snapshot.statuses.insert(unit.id.clone(), status(*phase));
     }
-    View { epoch: Some(1), snapshot: Arc::new(snapshot), is_warm: true, ..View::default() }
+    View {
+        lead: Some(Lead { epoch: 1, only: None }),
+        snapshot: Arc::new(snapshot),
+        is_warm: true,
+        ..View::default()
+    }
 }
 
 #[test]

@@ -233,7 +233,7 @@ impl Platform {
             .map(|release| ((release.value.app.clone(), release.value.number), release))
             .collect();
         let mut view = View {
-            epoch: Some(1),
+            lead: Some(controller::view::Lead { epoch: 1, only: None }),
             snapshot: Arc::new(snapshot),
             as_of: model::time::Time(self.context.clock.now_ms()),
             waiting: Arc::default(),

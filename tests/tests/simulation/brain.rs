@@ -18,6 +18,7 @@ use crate::door::Door;
 use crate::host::name;
 use crate::ledger::{Hand, Ledger};
 use crate::network::Network;
+use crate::registry::Registries;
 use crate::trace::Trace;
 use crate::truth::Truth;
 
@@ -41,6 +42,8 @@ pub struct Ground {
     pub ledger: Ledger,
     /// What is so.
     pub truth: Truth,
+    /// Where images are.
+    pub registries: Registries,
     /// What happened.
     pub trace: Trace,
 }
@@ -133,17 +136,17 @@ impl Brain {
         let Shared { index, ground, .. } = &*self.0;
         let index = *index;
         let number = self.0.lives.fetch_add(1, Ordering::SeqCst) as u64;
-        let records = |hand, part| {
+        let door = |hand, part| {
             let store: Arc<dyn Store> = ground.ledger.writer(index, hand);
             let dice = Dice::of(ground.seed, part, &[index as u64, number]);
-            let door = Door::new(store, ground.network.clone(), index, dice, is_dead.clone());
-            Records::new(Arc::new(door))
+            Arc::new(Door::new(store, ground.network.clone(), index, dice, is_dead.clone()))
         };
         let skew_ms = *self.0.skew_ms.lock().unwrap_or_else(PoisonError::into_inner);
         let passed_ms = ground.trace.passed_ms();
         let clock = Clock::steady_from((START_MS + passed_ms).saturating_add_signed(skew_ms));
         let (wake, seal) = (Wake::new(), Arc::new(Seal::new(&[7; 32])));
-        let own = records(Hand::Planner, "planner's way");
+        let own = Records::new(door(Hand::Planner, "planner's way"));
+        let records = own.by(door(Hand::Api, "people's way"));
         let (observer, view) = match mind::read(&own).await {
             Ok(read) => read,
             Err(error) => {
@@ -169,7 +172,6 @@ impl Brain {
         });
         ground.trace.say(format!("c{index} started"));
         ground.truth.listens(index);
-        let records = records(Hand::Api, "people's way");
         Some(Life { mind, records, clock, seal, wake, stop: stop.clone() })
     }
 

@@ -13,6 +13,8 @@ use crate::network::Network;
 
 /// How long a call is waited for; as the etcd backend does.
 const DEADLINE: Duration = Duration::from_secs(2);
+/// How soon a full store refuses.
+const REFUSAL: Duration = Duration::from_millis(5);
 
 /// The way of one life.
 pub struct Door {
@@ -66,8 +68,18 @@ impl Store for Door {
         self.heard(self.way.list(prefix).await).await
     }
 
+    async fn recall(&self, prefix: &str) -> Result<Listing, StoreError> {
+        self.alive().await;
+        self.heard(self.way.recall(prefix).await).await
+    }
+
     async fn transact(&self, txn: Txn) -> Result<Outcome, StoreError> {
         self.alive().await;
+        if self.network.is_full() {
+            tokio::time::sleep(REFUSAL).await;
+            let detail = "its quota is used up".to_owned();
+            return self.heard(Err(StoreError::Full { detail })).await;
+        }
         let late = {
             let mut dice = self.dice.lock().expect("dice are not thrown in a panic");
             self.network.lateness(self.controller, &mut dice)

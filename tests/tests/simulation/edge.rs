@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use controller::admission::is_admitted;
 use futures_util::StreamExt;
 use model::name::UnitId;
 use model::route::{RouteTable, RouterStatus};
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::brain::{Brain, Ground};
 use crate::dice::Dice;
-use crate::host::{broken, name};
+use crate::host::{broken, name, peer};
 use crate::truth::Voice;
 
 /// Router links are told apart from those of agents.
@@ -86,6 +87,11 @@ impl Edge {
         }
     }
 
+    /// Forgets the table, as another machine does.
+    pub fn wipe(&self) {
+        *self.0.table.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The table in force.
     pub fn table(&self) -> Option<Arc<RouteTable>> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -116,7 +122,11 @@ impl Edge {
         if !ground.network.is_open(controller, *index) {
             return;
         }
-        let mut tables = Box::pin(life.mind.routers.tables());
+        let router = peer("router", *index, &ground.network);
+        if !is_admitted(&life.mind.view.borrow().snapshot.specs, &router) {
+            return;
+        }
+        let mut tables = Box::pin(life.mind.routers.tables(name(*index)));
         let mut broken = Box::pin(broken(ground.clone(), controller, *index, &life));
         loop {
             let table = tokio::select! {
@@ -204,6 +214,10 @@ impl Edge {
             return;
         }
         let Some(life) = self.0.brains[controller].life() else { return };
+        let router = peer("router", *index, &ground.network);
+        if !is_admitted(&life.mind.view.borrow().snapshot.specs, &router) {
+            return;
+        }
         let times = if ground.network.doubles(dice) { 2 } else { 1 };
         for _ in 0..times {
             if let Err(refused) = life.mind.routers.report(&report) {

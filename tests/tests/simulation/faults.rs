@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::dice::Dice;
+use crate::network::StoreWay;
 use crate::world::World;
 
 /// A kind of fault.
@@ -14,6 +15,8 @@ pub enum Kind {
     ControllerStopped,
     StoreCut,
     StoreSlow,
+    StoreSilent,
+    StoreFull,
     AnswersLost,
     WritesLate,
     AgentKilled,
@@ -28,16 +31,19 @@ pub enum Kind {
     ClockJump,
     UnitCrash,
     DockerDown,
+    RegistryDown,
     RouterDown,
     HistoryCompacted,
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 20] = [
+pub const KINDS: [Kind; 23] = [
     Kind::ControllerKilled,
     Kind::ControllerStopped,
     Kind::StoreCut,
     Kind::StoreSlow,
+    Kind::StoreSilent,
+    Kind::StoreFull,
     Kind::AnswersLost,
     Kind::WritesLate,
     Kind::AgentKilled,
@@ -52,6 +58,7 @@ pub const KINDS: [Kind; 20] = [
     Kind::ClockJump,
     Kind::UnitCrash,
     Kind::DockerDown,
+    Kind::RegistryDown,
     Kind::RouterDown,
     Kind::HistoryCompacted,
 ];
@@ -91,7 +98,8 @@ impl Fault {
 
     /// Two of a kind in one place are one.
     pub fn is_like(&self, other: &Fault) -> bool {
-        (self.kind, self.at) == (other.kind, other.at)
+        let is_everywhere = self.kind == Kind::StoreFull;
+        self.kind == other.kind && (is_everywhere || self.at == other.at)
     }
 
     /// Makes it happen.
@@ -102,6 +110,8 @@ impl Fault {
             Kind::ControllerStopped => world.brains[self.at].stop(),
             Kind::StoreCut => network.store(self.at, |way| way.cuts += 1),
             Kind::StoreSlow => network.store(self.at, |way| way.slow_ms = 1_800),
+            Kind::StoreSilent => every_way(world, |way| way.cuts += 1),
+            Kind::StoreFull => network.set_full(true),
             Kind::AnswersLost => network.store(self.at, |way| way.loses = 20),
             Kind::WritesLate => network.store(self.at, |way| way.late = 20),
             Kind::AgentKilled => world.stop_agent(self.at),
@@ -125,7 +135,8 @@ impl Fault {
                 world.brains[self.at].set_clock(*dice.pick(&skews));
             }
             Kind::UnitCrash => world.crash_any(self.at, dice),
-            Kind::DockerDown => world.hosts[self.at].runtime().set_down(true),
+            Kind::DockerDown => world.set_docker(self.at, true),
+            Kind::RegistryDown => world.ground.registries.set_down(self.at, true),
             Kind::RouterDown => world.edges[self.at].stop(),
             Kind::HistoryCompacted => world.compact(),
         }
@@ -138,6 +149,8 @@ impl Fault {
             Kind::ControllerKilled | Kind::ControllerStopped => world.start_controller(self.at),
             Kind::StoreCut => network.store(self.at, |way| way.cuts = way.cuts.saturating_sub(1)),
             Kind::StoreSlow => network.store(self.at, |way| way.slow_ms = 0),
+            Kind::StoreSilent => every_way(world, |way| way.cuts = way.cuts.saturating_sub(1)),
+            Kind::StoreFull => network.set_full(false),
             Kind::AnswersLost => network.store(self.at, |way| way.loses = 0),
             Kind::WritesLate => network.store(self.at, |way| way.late = 0),
             Kind::AgentKilled => world.start_agent(self.at),
@@ -157,9 +170,17 @@ impl Fault {
             Kind::MessagesLost => network.set_messages(None, Some(0), None),
             Kind::MessagesTwice => network.set_messages(None, None, Some(0)),
             Kind::ClockJump | Kind::UnitCrash | Kind::HistoryCompacted => {}
-            Kind::DockerDown => world.hosts[self.at].runtime().set_down(false),
+            Kind::DockerDown => world.set_docker(self.at, false),
+            Kind::RegistryDown => world.ground.registries.set_down(self.at, false),
             Kind::RouterDown => world.start_router(self.at),
         }
+    }
+}
+
+/// The store's members are busy with themselves: no controller gets an answer.
+fn every_way(world: &World, change: impl Fn(&mut StoreWay)) {
+    for controller in 0..world.brains.len() {
+        world.ground.network.store(controller, &change);
     }
 }
 

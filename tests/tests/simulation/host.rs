@@ -10,6 +10,7 @@ use agent::logs::NoLines;
 use agent::orders::Orders;
 use agent::room::Room;
 use agent::runtime::fake::FakeRuntime;
+use controller::admission::is_admitted;
 use futures_util::StreamExt;
 use model::name::NodeName;
 use model::node::{Addresses, Node};
@@ -21,6 +22,7 @@ use tokio::sync::Notify;
 
 use crate::brain::{Brain, Ground, Life, START_MS};
 use crate::dice::Dice;
+use crate::network::Network;
 use crate::truth::Voice;
 
 /// How often a report is told.
@@ -138,30 +140,40 @@ impl Host {
         }
     }
 
+    /// Empties it: no containers, no images, no orders.
+    pub fn wipe(&self) {
+        self.0.runtime.wipe();
+        self.disk().orders = None;
+    }
+
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.0.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps orders and has them obeyed, unless newer ones were obeyed before.
-    fn obey(&self, set: AssignmentSet, handle: &Handle) {
+    fn obey(&self, set: AssignmentSet, handle: &Handle) -> bool {
         let ground = &self.0.ground;
         let orders = match Orders::parse(set) {
             Ok(orders) => orders,
-            Err(error) => return ground.trace.breaks("orders can be read", error.to_string()),
+            Err(error) => {
+                ground.trace.breaks("orders can be read", error.to_string());
+                return false;
+            }
         };
         let mut disk = self.disk();
         let known = disk.orders.clone().unwrap_or_default();
         let orders = match orders.after(&known, Time(0)) {
             Ok(orders) => orders,
             Err(refused) => {
-                let text = format!("{} leaves orders out: {refused}", self.0.name);
-                return ground.trace.say(text);
+                ground.trace.say(format!("{} leaves orders out: {refused}", self.0.name));
+                return false;
             }
         };
         disk.orders = Some(orders.clone());
         drop(disk);
         ground.trace.say(format!("{} obeys {} units", self.0.name, orders.units.len()));
         handle.give(orders, true);
+        true
     }
 
     fn tell(&self, told: &Told) -> NodeReport {
@@ -195,6 +207,12 @@ pub fn name(index: usize) -> NodeName {
     format!("n{index}").parse().expect("a node's name")
 }
 
+/// A part of a machine, as its certificate shows it.
+pub fn peer(role: &str, machine: usize, network: &Network) -> Peer {
+    let (role, node) = (role.to_owned(), name(machine).to_string());
+    Peer { role, node, admission: network.badge(machine) }
+}
+
 /// One agent's way to one controller.
 #[derive(Clone)]
 struct Link {
@@ -209,6 +227,10 @@ struct Link {
 impl Link {
     fn number(&self) -> u64 {
         (self.host.0.index * self.host.0.brains.len() + self.controller) as u64
+    }
+
+    fn peer(&self) -> Peer {
+        peer("agent", self.host.0.index, &self.host.0.ground.network)
     }
 
     fn dice(&self, part: &str) -> Dice {
@@ -237,6 +259,9 @@ impl Link {
         if !network.is_open(self.controller, index) {
             return;
         }
+        if !is_admitted(&life.mind.view.borrow().snapshot.specs, &self.peer()) {
+            return;
+        }
         let opened = self.clock.monotonic();
         let mut sets = Box::pin(life.mind.nodes.assignments(self.host.0.name.clone()));
         let mut broken =
@@ -245,6 +270,7 @@ impl Link {
             let set = tokio::select! {
                 biased;
                 () = &mut broken => return,
+                () = self.fence.asks_for_orders(opened) => return,
                 set = sets.next() => set,
             };
             let Some(Ok(set)) = set else { return };
@@ -256,26 +282,22 @@ impl Link {
             if network.doubles(dice) {
                 self.host.obey(set.clone(), &self.handle);
             }
-            self.host.obey(set, &self.handle);
-            self.fence.ordered(opened);
+            if self.host.obey(set, &self.handle) {
+                self.fence.ordered(opened);
+            }
         }
     }
 
     async fn report(self, stop: Stop) {
         let mut dice = self.dice("reports");
         let mut told = self.handle.told();
-        let peer = Peer {
-            role: "agent".to_owned(),
-            node: self.host.0.name.to_string(),
-            admission: String::new(),
-        };
         loop {
             let now = told.borrow_and_update().clone();
             if now.is_settled {
                 tokio::select! {
                     biased;
                     () = stop.wait() => return,
-                    () = self.report_once(&peer, &now, &mut dice) => {}
+                    () = self.report_once(&now, &mut dice) => {}
                 }
             }
             tokio::select! {
@@ -290,7 +312,7 @@ impl Link {
         }
     }
 
-    async fn report_once(&self, peer: &Peer, told: &Told, dice: &mut Dice) {
+    async fn report_once(&self, told: &Told, dice: &mut Dice) {
         let Shared { ground, index, .. } = &*self.host.0;
         let (report, sent) = (self.host.tell(told), self.clock.monotonic());
         tokio::time::sleep(ground.network.latency(self.number(), dice)).await;
@@ -298,9 +320,13 @@ impl Link {
             return;
         }
         let Some(life) = self.host.0.brains[self.controller].life() else { return };
+        let peer = self.peer();
+        if !is_admitted(&life.mind.view.borrow().snapshot.specs, &peer) {
+            return;
+        }
         let times = if ground.network.doubles(dice) { 2 } else { 1 };
         for _ in 0..times {
-            if let Err(refused) = life.mind.nodes.report(peer, &report) {
+            if let Err(refused) = life.mind.nodes.report(&peer, &report) {
                 ground.trace.breaks("reports are taken", refused.to_string());
             }
         }

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use controller::leader::Epoch;
 use controller::records::{Document, decode};
 use model::app::App;
-use model::name::{AppName, UnitId};
+use model::name::{AppName, NodeName, UnitId};
+use model::node::{Duty, NodeSpec};
 use model::release::{Release, ReleaseState};
 use model::time::Time;
 use model::unit::{Desired, Unit};
@@ -26,12 +27,30 @@ pub struct Documents {
     pub releases: BTreeMap<String, Release>,
     /// Units.
     pub units: BTreeMap<UnitId, Unit>,
+    /// Nodes.
+    pub specs: BTreeMap<NodeName, NodeSpec>,
     /// Release keys ever used, with the life of the app.
     used: BTreeSet<(String, Time)>,
     /// Units ever made.
     made: BTreeSet<UnitId>,
     /// The revision of the last write that was not a leader's beat.
     pub revision: u64,
+}
+
+impl Documents {
+    /// Whether units of a node shall move away.
+    pub fn is_moving(&self, node: &NodeName) -> bool {
+        self.specs.get(node).is_some_and(|spec| matches!(spec.duty, Duty::Draining { .. }))
+    }
+
+    /// Whether there is another app that may take an app's room.
+    pub fn has_higher(&self, app: &App) -> bool {
+        self.apps.values().any(|other| other.class > app.class)
+    }
+
+    fn is_removed(&self, node: &NodeName) -> bool {
+        self.specs.get(node).is_some_and(|spec| !spec.is_member())
+    }
 }
 
 /// The store and what is known of its writes. Cheap to clone.
@@ -117,6 +136,8 @@ impl Writer {
                     self.release(key, decode::<Release>(&entry).expect("releases too").value);
                 } else if key.starts_with(Unit::PREFIX) {
                     self.unit(decode::<Unit>(&entry).expect("units too").value);
+                } else if key.starts_with(NodeSpec::PREFIX) {
+                    self.node(decode::<NodeSpec>(&entry).expect("nodes too").value);
                 }
             }
             Op::Delete { key } => self.delete(key),
@@ -137,8 +158,11 @@ impl Writer {
         } else if let Some(name) = key.strip_prefix(Unit::PREFIX) {
             let id = name.parse::<UnitId>().expect("keys hold ids");
             let unit = documents.units.remove(&id);
+            let may_go = unit.is_some_and(|unit| {
+                matches!(unit.desired, Desired::Stop { .. }) || documents.is_removed(&unit.node)
+            });
             drop(documents);
-            if unit.is_none_or(|unit| !matches!(unit.desired, Desired::Stop { .. })) {
+            if !may_go {
                 self.breaks("units only move forward", format!("{key} was deleted unstopped"));
             }
         }
@@ -154,6 +178,7 @@ impl Writer {
             Hand::Planner => {
                 (&before.formation, before.generation, before.next_release, before.destroyed)
                     == (&app.formation, app.generation, app.next_release, app.destroyed)
+                    && before.class == app.class
             }
             // What was seen is the planner's.
             Hand::Api => (before.current, &before.settled) == (app.current, &app.settled),
@@ -165,6 +190,17 @@ impl Writer {
             && (before.destroyed.is_none() || app.destroyed == before.destroyed);
         if !is_kept || !is_forward {
             let how = format!("{:?} wrote {app:?} over {before:?}", self.hand);
+            self.breaks("an acknowledged change is never lost", how);
+        }
+    }
+
+    fn node(&self, spec: NodeSpec) {
+        let before = self.ledger.documents().specs.insert(spec.name.clone(), spec.clone());
+        let Some(before) = before else { return };
+        // What operators said is theirs; where a node is reached is the planner's.
+        let said = |spec: &NodeSpec| (spec.labels.clone(), spec.duty, spec.admission.clone());
+        if self.hand == Hand::Planner && said(&before) != said(&spec) {
+            let how = format!("{:?} wrote {spec:?} over {before:?}", self.hand);
             self.breaks("an acknowledged change is never lost", how);
         }
     }

@@ -9,7 +9,22 @@
 //!                         checks each write └─ tables ──► small router        truth: what is really so
 //! ```
 //!
-//! `TRIREME_SEEDS=10000 cargo xtask test every_seed` runs more seeds (from `TRIREME_FROM`), `TRIREME_SEED=7` shows one.
+//! Histories have exclusive types, labels, classes, nodes that are drained and machines that are replaced, and a model of the
+//! registries. Each promise was seen to break once, when the product was made wrong on purpose:
+//!
+//! | promise | broke when |
+//! |---|---|
+//! | memory is never overcommitted | placement forgot the units that are there |
+//! | releases are numbered once | a number was not counted up and a release could be written over |
+//! | an acknowledged change is never lost | apps were replaced without comparing their revision |
+//! | units only move forward | a drained unit was told to run again |
+//! | one leads at a time | the lead was taken after 0.9 s of silence |
+//! | only the leader decides | writes did not compare the epoch |
+//! | traffic goes off before a unit stops | drained units stopped at once, or before all routers were heard |
+//! | no unit of a settled app goes below its count | of two units of one number the one that serves was let go |
+//! | an exclusive unit never runs twice | a unit counted as ended while it ran |
+//!
+//! `docs/scenarios.md` lists the faults that have names. `TRIREME_SEEDS=10000 cargo xtask test every_seed` runs more seeds (from `TRIREME_FROM`), `TRIREME_SEED=7` shows one.
 
 #![expect(clippy::unwrap_used, reason = "a promise that is broken ends the run")]
 
@@ -21,7 +36,9 @@ mod faults;
 mod host;
 mod ledger;
 mod network;
+mod operators;
 mod people;
+mod registry;
 mod run;
 mod scenarios;
 mod trace;

@@ -1,9 +1,12 @@
 //! What lies between the machines, and between the controllers and the store.
 //!
+//! The store has a member beside each controller. It answers a controller while most of its members are on and not cut off, and
+//! that controller's own is among them.
+//!
 //! A message is lost with its connection, as TCP does it: whoever followed a stream has to ask anew. No two links ever
 //! take equally long, so that what is sent at one moment arrives in one order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +28,16 @@ struct State {
     pub twice: u64,
     on: BTreeMap<usize, Machine>,
     stores: BTreeMap<usize, StoreWay>,
+    /// Machines with a member of the store.
+    members: BTreeSet<usize>,
+    /// What the certificates of a machine carry; nothing on those the cluster began with.
+    badges: BTreeMap<usize, String>,
+    /// Machines that an operator switched off for good.
+    away: BTreeSet<usize>,
+    /// Machines cut off from all others, so many times over.
+    apart: BTreeMap<usize, u32>,
+    /// The store's disks are full: nothing is written.
+    is_full: bool,
 }
 
 /// What of a machine answers its peers.
@@ -51,9 +64,66 @@ pub struct StoreWay {
 const LINKS: u64 = 32;
 
 impl Network {
-    /// A perfect one.
-    pub fn new() -> Network {
-        Network(Arc::default())
+    /// A perfect one, with so many members of the store on the first machines.
+    pub fn new(members: usize) -> Network {
+        let state = State { members: (0..members).collect(), ..State::default() };
+        Network(Arc::new(Mutex::new(state)))
+    }
+
+    /// Cuts a machine off from `others`, or mends that once.
+    pub fn cut_off(&self, machine: usize, others: usize, is_cut: bool) {
+        for other in (0..others).filter(|other| *other != machine) {
+            self.cut(machine, other, is_cut);
+            self.cut(other, machine, is_cut);
+        }
+        let mut state = self.lock();
+        let apart = state.apart.entry(machine).or_default();
+        *apart = if is_cut { *apart + 1 } else { apart.saturating_sub(1) };
+    }
+
+    /// A machine's member of the store is let go, or taken in again.
+    pub fn set_member(&self, machine: usize, is_member: bool) {
+        let mut state = self.lock();
+        if is_member {
+            state.members.insert(machine);
+        } else {
+            state.members.remove(&machine);
+        }
+    }
+
+    /// What a machine's certificates carry.
+    pub fn badge(&self, machine: usize) -> String {
+        self.lock().badges.get(&machine).cloned().unwrap_or_default()
+    }
+
+    /// An operator switches a machine off for good, or puts it, or another, back.
+    pub fn set_away(&self, machine: usize, is_away: bool) {
+        let mut state = self.lock();
+        if is_away {
+            state.away.insert(machine);
+        } else {
+            state.away.remove(&machine);
+        }
+    }
+
+    /// Whether nobody but an operator switches it on.
+    pub fn is_away(&self, machine: usize) -> bool {
+        self.lock().away.contains(&machine)
+    }
+
+    /// It gets others.
+    pub fn set_badge(&self, machine: usize, admission: &str) {
+        self.lock().badges.insert(machine, admission.to_owned());
+    }
+
+    /// The store's disks are full, or not any more.
+    pub fn set_full(&self, is_full: bool) {
+        self.lock().is_full = is_full;
+    }
+
+    /// Whether the store refuses to write.
+    pub fn is_full(&self) -> bool {
+        self.lock().is_full
     }
 
     /// Cuts, or mends once, the way from one machine to another.
@@ -125,8 +195,11 @@ impl Network {
 
     /// What happens to a controller's next call.
     pub fn fate(&self, controller: usize, dice: &mut Dice) -> Fault {
-        let way = self.lock().stores.get(&controller).copied().unwrap_or_default();
-        if way.cuts > 0 {
+        let state = self.lock();
+        let way = state.stores.get(&controller).copied().unwrap_or_default();
+        let has_quorum = state.has_quorum(controller);
+        drop(state);
+        if way.cuts > 0 || !has_quorum {
             return Fault::Cut;
         }
         if dice.percent(way.loses) {
@@ -147,11 +220,25 @@ impl Network {
     /// All is well from now on.
     pub fn heal(&self) {
         let mut state = self.lock();
-        let on = std::mem::take(&mut state.on);
-        *state = State { on, ..State::default() };
+        let before = std::mem::take(&mut *state);
+        let State { on, members, badges, away, .. } = before;
+        *state = State { on, members, badges, away, ..State::default() };
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_quorum(&self, machine: usize) -> bool {
+        let answers = |member: &&usize| {
+            self.on.get(member).is_some_and(|it| it.is_on)
+                && self.apart.get(member).is_none_or(|cuts| *cuts == 0)
+        };
+        let answering = self.members.iter().filter(answers);
+        self.members.contains(&machine)
+            && answers(&&machine)
+            && answering.count() * 2 > self.members.len()
     }
 }

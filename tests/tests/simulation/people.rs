@@ -6,21 +6,21 @@ use std::sync::Arc;
 use agent::runtime::fake::FakeRuntime;
 use controller::change::config::{configure, difference};
 use controller::change::release::{deploy, rollback};
-use controller::change::scale::{restart, scale, set_stopped};
+use controller::change::scale::{PlacementPatch, restart, scale, set_placement, set_stopped};
 use controller::change::settings::{Limit, LimitsPatch, set_check, set_limits};
 use controller::change::{Asked, Decision, Next, Refusal};
 use controller::records::{CommitError, ReadError, Write};
-use model::app::App;
+use model::app::{App, Class};
 use model::name::{AppName, EnvKey, ProcessType, ReleaseNumber};
 use model::release::{Build, Check, Command, Release};
 use model::time::Time;
 
-use crate::brain::Life;
+use crate::brain::{Ground, Life};
 use crate::dice::Dice;
-use crate::trace::Trace;
+use crate::operators::{LABEL, ZONES};
 
 /// How often a lost race is tried anew; as the API does.
-const WRITE_ATTEMPTS: usize = 8;
+pub const WRITE_ATTEMPTS: usize = 8;
 
 /// How an image turns out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum Quality {
     Unhealthy,
     /// It ends as soon as it is started.
     Crashing,
-    /// It is not in the registry.
+    /// No registry has it.
     Missing,
     /// Its command cannot be started.
     Unstartable,
@@ -54,6 +54,10 @@ pub enum Act {
     Stop(bool),
     /// More or less memory.
     Limits(u64),
+    /// Where a type may run, and whether never twice.
+    Place { process: ProcessType, zone: Option<&'static str>, exclusive: bool },
+    /// What goes first.
+    Classify(Class),
     /// Back to the release before.
     Rollback,
     /// The app and all it owns.
@@ -104,11 +108,19 @@ impl Act {
                 }
                 Act::Scale(counts)
             }
-            60..72 => Act::Set(dice.below(5)),
-            72..82 => Act::Restart,
-            82..88 => Act::Stop(dice.percent(40)),
-            88..92 => Act::Limits(*dice.pick(&[32, 64, 128, 256])),
-            92..96 => Act::Rollback,
+            60..68 => Act::Set(dice.below(5)),
+            68..74 => Act::Restart,
+            74..78 => Act::Stop(dice.percent(40)),
+            78..82 => Act::Limits(*dice.pick(&[32, 64, 128, 256])),
+            82..87 => Act::Place {
+                process: process(if dice.percent(60) { "worker" } else { "web" }),
+                zone: dice.percent(25).then(|| *dice.pick(&ZONES)),
+                exclusive: dice.percent(60),
+            },
+            87..91 => {
+                Act::Classify(*dice.pick(&[Class::Preview, Class::Standard, Class::Production]))
+            }
+            91..96 => Act::Rollback,
             _ => Act::Destroy,
         }
     }
@@ -145,6 +157,13 @@ impl Act {
                 let patches = BTreeMap::from([(process("web"), patch)]);
                 change(app, life, |asked, _| set_limits(asked, &patches)).await
             }
+            Act::Place { process, zone, exclusive } => {
+                let tags = BTreeMap::from([(LABEL.to_owned(), zone.map(str::to_owned))]);
+                let patch = PlacementPatch { tags, exclusive: Some(*exclusive) };
+                let patches = BTreeMap::from([(process.clone(), patch)]);
+                change(app, life, |asked, _| set_placement(asked, &patches)).await
+            }
+            Act::Classify(class) => edit(app, life, |app| app.class = *class).await,
             Act::Rollback => change(app, life, |asked, all| rollback(asked, all, None)).await,
             Act::Destroy => destroy(app, life).await,
         }
@@ -164,13 +183,20 @@ async fn create(app: &AppName, life: &Arc<Life>) -> Result<(), Failure> {
 }
 
 async fn destroy(app: &AppName, life: &Arc<Life>) -> Result<(), Failure> {
+    let now = Time(life.clock.now_ms());
+    edit(app, life, |app| app.destroyed = Some(now)).await
+}
+
+/// A change that is no new generation.
+async fn edit(app: &AppName, life: &Arc<Life>, make: impl Fn(&mut App)) -> Result<(), Failure> {
     for _ in 0..WRITE_ATTEMPTS {
         let Some(read) = life.records.app(app).await? else { return Err(Failure::Name) };
-        if read.value.destroyed.is_some() {
+        let (mut edited, revision) = (read.value, read.revision);
+        if edited.destroyed.is_some() {
             return Err(Failure::Name);
         }
-        let doomed = App { destroyed: Some(Time(life.clock.now_ms())), ..read.value };
-        match life.records.commit(Write::new().replace(&doomed, read.revision)).await {
+        make(&mut edited);
+        match life.records.commit(Write::new().replace(&edited, revision)).await {
             Ok(_) => {
                 life.wake.kick();
                 return Ok(());
@@ -257,7 +283,6 @@ pub fn stock(image: &str, runtimes: &[FakeRuntime]) {
         match image.rsplit_once('-').map(|(_, quality)| quality) {
             Some("Unhealthy") => runtime.set_unhealthy_image(image, true),
             Some("Crashing") => runtime.set_ending_image(image, 1),
-            Some("Missing") => runtime.set_missing(image, true),
             Some("Unstartable") => runtime.set_unstartable(image, true),
             _ => {}
         }
@@ -271,18 +296,29 @@ pub fn is_good(releases: &BTreeMap<String, Release>, app: &AppName, number: Rele
     build.is_none_or(|build| build.image.ends_with("Good"))
 }
 
+/// Where somebody asks.
+pub struct Around {
+    /// Through which controller, or on which machine a push is taken.
+    pub controller: usize,
+    /// Every node's containers.
+    pub runtimes: Vec<FakeRuntime>,
+    /// The cluster.
+    pub ground: Ground,
+}
+
 /// Does it, and tells how it went.
-pub async fn tell(
-    act: Act,
-    app: AppName,
-    life: Arc<Life>,
-    runtimes: Vec<FakeRuntime>,
-    trace: Trace,
-) {
-    if let Act::Push { build, quality, has_worker, has_release } = &act {
-        stock(&image(&app, *build, *quality, *has_worker, *has_release).image, &runtimes);
-    }
+pub async fn tell(act: Act, app: AppName, life: Arc<Life>, around: Around) {
+    let trace = around.ground.trace;
     trace.say(format!("asked: {app} {act:?}"));
+    if let Act::Push { build, quality, has_worker, has_release } = &act {
+        let image = image(&app, *build, *quality, *has_worker, *has_release).image;
+        stock(&image, &around.runtimes);
+        let is_there = *quality == Quality::Missing
+            || around.ground.registries.push(around.controller, &image);
+        if !is_there {
+            return trace.say(format!("not done: {app}: no other node takes a copy of {image}"));
+        }
+    }
     let stop = life.stop.clone();
     tokio::select! {
         biased;

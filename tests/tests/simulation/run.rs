@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::dice::Dice;
 use crate::faults::Nemesis;
+use crate::operators::{Chore, restore_order};
 use crate::people::Act;
 use crate::world::{CONTROLLERS, World};
 
@@ -39,7 +40,11 @@ pub fn run(seed: u64) -> Outcome {
         live(&world, seed, &mut dice).await;
         if world.ground.trace.broken().is_none() {
             world.heal();
-            if let Err(how) = world.settles().await {
+            let rest = match restore_order(&world).await {
+                Ok(()) => world.settles().await,
+                Err(how) => Err(how),
+            };
+            if let Err(how) = rest {
                 world.ground.trace.breaks("everything comes to rest", how);
             }
         }
@@ -51,6 +56,7 @@ pub fn run(seed: u64) -> Outcome {
 async fn live(world: &World, seed: u64, dice: &mut Dice) {
     let mut nemesis = Nemesis::new(Dice::of(seed, "faults", &[]));
     let has_bad_images = dice.percent(60);
+    let chores = *dice.pick(&[0, 5, 25]);
     let pause_ms = *dice.pick(&[1_500, 6_000, 20_000]);
     let apps: Vec<AppName> = ["shop", "blog", "wiki"]
         .into_iter()
@@ -66,6 +72,10 @@ async fn live(world: &World, seed: u64, dice: &mut Dice) {
         nemesis.step(world);
         if Instant::now() >= next_act {
             next_act = Instant::now() + dice.millis(200, pause_ms);
+            if dice.percent(chores) {
+                let node = dice.below(world.hosts.len() as u64) as usize;
+                world.operate(node, Chore::any(dice));
+            }
             let app = dice.pick(&apps);
             let is_there = world.ground.ledger.documents().apps.contains_key(app);
             let act = if is_there { Act::any(dice, has_bad_images) } else { Act::Create };

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use agent::runtime::State as ContainerState;
 use agent::runtime::fake::FakeRuntime;
+use agent::runtime::{Container, State as ContainerState};
 use model::name::{NodeName, UnitId};
 use model::release::{Release, ReleaseState};
 use model::route::RouteTable;
@@ -21,6 +21,8 @@ const NEWS_TAKE: Duration = Duration::from_secs(8);
 const NEARLY_LOST: Duration = Duration::from_millis(4_500);
 /// After a node was unheard, decisions from that time may still arrive.
 const DECISIONS_TAKE: Duration = Duration::from_secs(15);
+/// An agent that was just started ends the exclusive units it finds within this time.
+const FOUND_AND_ENDED: Duration = Duration::from_secs(3);
 /// How long a draining unit may finish its requests.
 const DRAIN_LIMIT_MS: u64 = 30_000;
 
@@ -35,6 +37,34 @@ struct State {
     heard: BTreeMap<(usize, Voice, usize), Heard>,
     tables: BTreeMap<usize, Arc<RouteTable>>,
     gone: BTreeMap<(usize, UnitId), Instant>,
+    /// Nodes whose agent, or whose Docker Engine, does not run, or since when they run again.
+    agents: BTreeMap<usize, Keeper>,
+    dockers: BTreeMap<usize, Keeper>,
+}
+
+/// Somebody without whom no container of a node is ended.
+#[derive(Clone, Copy)]
+enum Keeper {
+    Down,
+    Up(Instant),
+}
+
+impl Keeper {
+    fn set(keepers: &mut BTreeMap<usize, Keeper>, node: usize, runs: bool) {
+        if !runs {
+            keepers.insert(node, Keeper::Down);
+        } else if !matches!(keepers.get(&node), Some(Keeper::Up(_))) {
+            keepers.insert(node, Keeper::Up(Instant::now()));
+        }
+    }
+
+    /// Whether it has run for long enough to have done what it finds to do.
+    fn is_at_work(self) -> bool {
+        match self {
+            Keeper::Down => false,
+            Keeper::Up(since) => since.elapsed() >= FOUND_AND_ENDED,
+        }
+    }
 }
 
 struct NodeTruth {
@@ -70,6 +100,8 @@ impl Truth {
             heard: BTreeMap::new(),
             tables: BTreeMap::new(),
             gone: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            dockers: BTreeMap::new(),
         })))
     }
 
@@ -99,6 +131,16 @@ impl Truth {
             heard.broke = Some(now);
         }
         heard.last = now;
+    }
+
+    /// A node's agent runs now, or does not.
+    pub fn agent_runs(&self, node: usize, runs: bool) {
+        Keeper::set(&mut self.lock().agents, node, runs);
+    }
+
+    /// A node's Docker Engine runs now, or does not.
+    pub fn docker_runs(&self, node: usize, runs: bool) {
+        Keeper::set(&mut self.lock().dockers, node, runs);
     }
 
     /// A controller was told that a unit is gone.
@@ -134,18 +176,34 @@ impl Truth {
     }
 
     /// Looks at every node.
+    ///
+    /// Nothing is ended on a node whose agent or Docker Engine is dead: only a machine with both keeps exclusive units from
+    /// running twice.
     pub fn look(&self) {
         let mut guard = self.lock();
         let state = &mut *guard;
-        let now = Instant::now();
-        for node in &state.nodes {
-            state.last_well.extend(node.runtime.well().into_iter().map(|unit| (unit, now)));
+        state.see_well();
+        let mut exclusive: BTreeMap<(String, String), &NodeName> = BTreeMap::new();
+        for (index, node) in state.nodes.iter().enumerate() {
             let running = node.runtime.containers().into_iter();
             let running = running.filter(|container| container.state == ContainerState::Running);
-            let used: u64 = running.map(|container| container.memory_bytes).sum();
+            let running: Vec<Container> = running.collect();
+            let used: u64 = running.iter().map(|container| container.memory_bytes).sum();
             if used > node.capacity {
                 let how = format!("{} uses {used} of {} bytes", node.name, node.capacity);
                 state.trace.breaks("memory is never overcommitted", how);
+            }
+            let keepers = [state.agents.get(&index), state.dockers.get(&index)];
+            if !keepers.into_iter().flatten().all(|keeper| keeper.is_at_work()) {
+                continue;
+            }
+            for container in running.into_iter().filter(|container| container.is_exclusive) {
+                let unit = (container.app, container.name);
+                let how = format!("{} {} on {}", unit.0, unit.1, node.name);
+                if let Some(other) = exclusive.insert(unit, &node.name) {
+                    let how = format!("{how} and {other}");
+                    state.trace.breaks("an exclusive unit never runs twice", how);
+                }
             }
         }
     }
@@ -158,7 +216,9 @@ impl Truth {
         after: &Unit,
         controller: usize,
     ) -> Option<(&'static str, String)> {
-        let state = self.lock();
+        let mut guard = self.lock();
+        guard.see_well();
+        let state = &*guard;
         let node = state.nodes.iter().position(|node| node.name == before.node)?;
         let app = documents.apps.get(&before.app)?;
         if app.destroyed.is_some() || before.kind != UnitKind::Service {
@@ -179,7 +239,9 @@ impl Truth {
                     && state.last_well.get(&unit.id).is_some_and(|at| at.elapsed() < NEWS_TAKE)
             });
             let others = others.count() as u32;
-            if !is_followed && is_well && others < wanted {
+            let may_go_first = before.exclusive && documents.is_moving(&before.node);
+            let is_taken = documents.has_higher(app);
+            if !is_followed && !may_go_first && !is_taken && is_well && others < wanted {
                 let how = format!("{} was let go with {others} of {wanted} beside it", before.id);
                 return Some(("no unit of a settled app goes below its count", how));
             }
@@ -208,6 +270,12 @@ impl Truth {
 }
 
 impl State {
+    fn see_well(&mut self) {
+        let now = Instant::now();
+        let well = self.nodes.iter().flat_map(|node| node.runtime.well());
+        self.last_well.extend(well.map(|unit| (unit, now)));
+    }
+
     /// Whether a controller may take a node for lost.
     fn is_uncertain(&self, controller: usize, voice: Voice, node: usize) -> bool {
         self.heard.get(&(controller, voice, node)).is_none_or(|heard| {

@@ -1,6 +1,7 @@
 //! The cluster in one thread: controllers, nodes and routers over one store, and hands to do things to them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent::runtime::State as ContainerState;
@@ -8,6 +9,7 @@ use agent::runtime::fake::FakeRuntime;
 use model::name::{AppName, UnitId};
 use model::unit::Desired;
 use store::{Revision, Store};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::brain::{Brain, Ground};
 use crate::dice::Dice;
@@ -15,7 +17,9 @@ use crate::edge::Edge;
 use crate::host::{self, Host};
 use crate::ledger::Ledger;
 use crate::network::Network;
-use crate::people::{self, Act, is_good};
+use crate::operators::Chore;
+use crate::people::{self, Act, Around, is_good};
+use crate::registry::Registries;
 use crate::trace::Trace;
 use crate::truth::Truth;
 
@@ -27,12 +31,18 @@ const QUIET: Duration = Duration::from_secs(300);
 /// A cluster at rest is not written to for this long: looks at everything in between found nothing.
 const REST: Duration = Duration::from_secs(25);
 
-/// All of it.
+/// How often registries look for images that only one of them has.
+const REPAIR_EVERY: Duration = Duration::from_secs(60);
+
+/// All of it. Cheap to clone; clones are one.
+#[derive(Clone)]
 pub struct World {
     pub ground: Ground,
     pub brains: Vec<Brain>,
     pub hosts: Vec<Host>,
     pub edges: Vec<Edge>,
+    /// Held while a machine is being replaced.
+    replacing: Arc<Mutex<()>>,
 }
 
 impl World {
@@ -45,19 +55,30 @@ impl World {
             nodes.map(|(n, (capacity, runtime))| (host::name(n), *capacity, runtime.clone()));
         let truth = Truth::new(trace.clone(), truths.collect());
         let ledger = Ledger::new(truth.clone(), trace.clone());
-        let ground = Ground { seed, network: Network::new(), ledger, truth, trace };
-        let brains: Vec<Brain> = (0..CONTROLLERS).map(|n| Brain::new(n, ground.clone())).collect();
         let count = capacities.len();
+        let network = Network::new(CONTROLLERS);
+        let registries = Registries::new(network.clone(), count);
+        let ground = Ground { seed, network, ledger, truth, registries, trace };
+        let brains: Vec<Brain> = (0..CONTROLLERS).map(|n| Brain::new(n, ground.clone())).collect();
         let host = |(n, runtime): (usize, FakeRuntime)| {
             runtime.set_run_once_code(0);
             let mut dice = Dice::of(seed, "containers", &[n as u64]);
             runtime.set_pace(move || dice.millis(5, 600));
+            let registries = ground.registries.clone();
+            runtime.set_registry(move |image| registries.fetch(n, image));
             Host::new(n, count, capacities[n], runtime, brains.clone(), ground.clone())
         };
         let hosts: Vec<Host> = runtimes.into_iter().enumerate().map(host).collect();
         let edges = (0..count).map(|n| Edge::new(n, brains.clone(), ground.clone())).collect();
-        let world = World { ground, brains, hosts, edges };
+        let world = World { ground, brains, hosts, edges, replacing: Arc::default() };
         (0..count).for_each(|n| world.power_on(n));
+        let registries = world.ground.registries.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(REPAIR_EVERY).await;
+                registries.repair();
+            }
+        });
         world
     }
 
@@ -100,6 +121,7 @@ impl World {
     /// Ends an agent.
     pub fn stop_agent(&self, node: usize) {
         self.hosts[node].stop();
+        self.ground.truth.agent_runs(node, false);
         self.ground.network.set_machine(node, self.ground.network.is_on(node), false);
     }
 
@@ -107,8 +129,15 @@ impl World {
     pub fn start_agent(&self, node: usize) {
         if self.ground.network.is_on(node) {
             self.hosts[node].start();
+            self.ground.truth.agent_runs(node, true);
             self.ground.network.set_machine(node, true, true);
         }
+    }
+
+    /// Stops a node's Docker Engine, or starts it. Containers live on.
+    pub fn set_docker(&self, node: usize, is_down: bool) {
+        self.hosts[node].runtime().set_down(is_down);
+        self.ground.truth.docker_runs(node, !is_down);
     }
 
     /// Starts a controller, if its machine is on.
@@ -138,7 +167,11 @@ impl World {
 
     /// Gives it back: everything on it starts.
     pub fn power_on(&self, node: usize) {
+        if self.ground.network.is_away(node) {
+            return;
+        }
         self.ground.network.set_machine(node, true, true);
+        self.ground.truth.agent_runs(node, true);
         self.hosts[node].start();
         self.edges[node].start();
         if let Some(brain) = self.brains.get(node) {
@@ -146,15 +179,32 @@ impl World {
         }
     }
 
-    /// Cuts a machine off from all others and its controller from the store, or mends that.
+    /// Cuts a machine off from all others, or mends that.
     pub fn cut_off(&self, node: usize, is_cut: bool) {
-        for other in (0..self.hosts.len()).filter(|other| *other != node) {
-            self.ground.network.cut(node, other, is_cut);
-            self.ground.network.cut(other, node, is_cut);
-        }
-        self.ground.network.store(node, |way| {
-            way.cuts = if is_cut { way.cuts + 1 } else { way.cuts.saturating_sub(1) };
-        });
+        self.ground.network.cut_off(node, self.hosts.len(), is_cut);
+    }
+
+    /// Puts an empty machine in the place of one.
+    pub fn wipe(&self, node: usize) {
+        self.power_off(node);
+        self.hosts[node].wipe();
+        self.edges[node].wipe();
+        self.ground.registries.wipe(node);
+    }
+
+    /// The right to replace a machine: one at a time.
+    pub fn begins_replacing(&self) -> Option<OwnedMutexGuard<()>> {
+        self.replacing.clone().try_lock_owned().ok()
+    }
+
+    /// Whether a machine is being replaced.
+    pub fn is_replacing(&self) -> bool {
+        self.replacing.try_lock().is_err()
+    }
+
+    /// An operator does something to a node.
+    pub fn operate(&self, node: usize, chore: Chore) {
+        tokio::spawn(chore.tell(self.clone(), node));
     }
 
     /// Ends one of a node's containers.
@@ -179,16 +229,17 @@ impl World {
     pub fn ask(&self, controller: usize, app: &AppName, act: Act) {
         let Some(life) = self.brains[controller].life() else { return };
         let runtimes = self.hosts.iter().map(|host| host.runtime().clone()).collect();
-        let trace = self.ground.trace.clone();
-        tokio::spawn(people::tell(act, app.clone(), life, runtimes, trace));
+        let around = Around { controller, runtimes, ground: self.ground.clone() };
+        tokio::spawn(people::tell(act, app.clone(), life, around));
     }
 
     /// Nothing goes wrong any more.
     pub fn heal(&self) {
         self.ground.trace.say("all is healed");
         self.ground.network.heal();
+        self.ground.registries.heal();
         for node in 0..self.hosts.len() {
-            self.hosts[node].runtime().set_down(false);
+            self.set_docker(node, false);
             self.power_on(node);
         }
     }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::app::{Deploy, Scale};
 use model::name::{AppName, ProcessType, ReleaseNumber};
-use model::node::{Addresses, Node};
+use model::node::{Addresses, Duty, Node, NodeSpec};
 use model::release::Build;
-use model::route::RouterStatus;
+use model::route::{ROUTER_LOST_AFTER_MS, RouterStatus};
 use model::unit::{Trouble, UnitKind, UnitStatus};
 use proptest::prelude::*;
 
@@ -561,6 +561,30 @@ fn a_draining_unit_stops_only_when_no_router_reaches_it() {
     assert!(!stops_with(left_at - 1, 0), "the router still sends requests to it");
     assert!(!stops_with(left_at, 1), "a request is in flight to it");
     assert!(stops_with(left_at, 0));
+}
+
+#[test]
+fn a_draining_unit_waits_for_routers_that_a_fresh_leader_has_not_heard_yet() {
+    let mut world = live(1);
+    world.scale("web", 0);
+    world.step();
+    let status = RouterStatus { version: 2, heard: world.now, ..RouterStatus::default() };
+    world.snapshot.routers.insert("n1".parse().unwrap(), status);
+    let spec = NodeSpec {
+        name: "n2".parse().unwrap(),
+        addresses: Addresses::default(),
+        labels: BTreeMap::new(),
+        duty: Duty::Open,
+        joined: Time(0),
+        admission: String::new(),
+    };
+    world.snapshot.specs.insert(spec.name.clone(), Versioned { value: spec, revision: 1 });
+    world.snapshot.listening_since = world.now;
+    let is_left_alone =
+        |plan: Plan| !plan.actions.iter().any(|action| matches!(action, Action::MoveUnit(_)));
+    assert!(is_left_alone(world.plan()), "the router of n2 may still lead to it");
+    world.snapshot.listening_since = Time(world.now.0 - ROUTER_LOST_AFTER_MS);
+    assert!(!is_left_alone(world.plan()), "n2 has no router that lives");
 }
 
 #[test]
