@@ -90,7 +90,7 @@ fn the_last_node_goes_on_and_fresh_ones_take_the_places_of_the_lost() {
         assert!(failed.is_empty(), "{} of {}: {failed:?}", failed.len(), answers.len());
     });
     let config = olga.does(&["config", "-a", "shop"]).ok();
-    config.says(GREETING).says("AFTER");
+    config.says("GREETING").says("AFTER");
     run(&mut n1.clusterctl(&["recover"])).fails_with("the store has its quorum");
 
     step("a lost node comes back with its old disk, and is let in nowhere");
