@@ -78,6 +78,17 @@ pub struct Told {
     pub applied_version: u64,
     /// Why containers cannot be seen to, if so.
     pub trouble: Option<String>,
+    /// What runs although the orders do not name it.
+    pub left_running: LeftRunning,
+}
+
+/// Units in quarantine of which something runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftRunning {
+    /// Until when.
+    pub until: BTreeMap<UnitId, Time>,
+    /// The memory they hold.
+    pub bytes: u64,
 }
 
 /// The handle: orders in, statuses out.
@@ -123,6 +134,7 @@ pub struct Engine {
     started: Time,
     has_looked: bool,
     trouble: Option<String>,
+    left_running: LeftRunning,
 }
 
 /// A running health check; it ends when this is dropped.
@@ -162,6 +174,7 @@ impl Engine {
             started,
             has_looked: false,
             trouble: None,
+            left_running: LeftRunning::default(),
         };
         (engine, Handle { given: given_sender, told: told_receiver })
     }
@@ -250,6 +263,7 @@ impl Engine {
             return Duration::ZERO;
         }
         self.follow(&containers);
+        self.left_running = left_running(&given.orders, &containers, self.now());
         let plan = self.plan(&given, &containers);
         for step in plan.steps {
             self.begin(step, &given.orders);
@@ -381,6 +395,7 @@ impl Engine {
                 .collect(),
             applied_version: self.given.borrow().orders.version,
             trouble: self.trouble.clone(),
+            left_running: self.left_running.clone(),
         };
         self.told.send_if_modified(|before| {
             let is_new = *before != told;
@@ -392,4 +407,15 @@ impl Engine {
     fn now(&self) -> Time {
         Time(self.parts.clock.now_ms())
     }
+}
+
+fn left_running(orders: &Orders, containers: &[Container], now: Time) -> LeftRunning {
+    let mut left = LeftRunning::default();
+    for container in containers.iter().filter(|container| container.state == State::Running) {
+        if let Some(until) = orders.quarantine.get(&container.unit).filter(|until| **until > now) {
+            left.until.insert(container.unit.clone(), *until);
+            left.bytes = left.bytes.saturating_add(container.memory_bytes);
+        }
+    }
+    left
 }

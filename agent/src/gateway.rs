@@ -7,6 +7,7 @@ use std::{
 };
 
 use link::{Gateways, Listener, Refused};
+use model::time::Time;
 use proto::gateway::{AssignmentSet, AssignmentsRequest, gateway_client::GatewayClient};
 use service::{Clock, Stop};
 use tonic::{Status, Streaming, transport::Channel};
@@ -83,7 +84,12 @@ impl Link {
         let orders = Orders::parse(set)?;
         let mut turn = self.turn.clone().lock_owned().await;
         let known = self.engine.given().orders;
-        orders.check(&known)?;
+        let orders = orders.after(&known, Time(self.clock.now_ms()))?;
+        if known.incarnation.counter > 0 && known.incarnation != orders.incarnation {
+            let (before, now) = (&known.incarnation, &orders.incarnation);
+            let left = orders.quarantine.len();
+            tracing::warn!(%before, %now, left_running = left, "the cluster was recovered or restored");
+        }
         // A new version of the same orders needs no new file.
         if known.units != orders.units || known.lead() != orders.lead() {
             let (folder, kept) = (self.folder.clone(), orders.clone());
@@ -139,7 +145,7 @@ impl Listener for Hearing<'_> {
                 if self.link.health.set(Err(error.clone())) {
                     tracing::error!(error, "units run on by the last orders");
                 }
-                Err(Refused)
+                Err(Refused(error))
             }
         }
     }

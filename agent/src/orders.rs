@@ -6,8 +6,10 @@ use std::{
 };
 
 use model::{
+    incarnation::{Heard, Incarnation, Refusal},
     name::UnitId,
     release::Check,
+    time::Time,
     unit::{Desired, Unit},
 };
 use proto::gateway::{Assignment, AssignmentSet};
@@ -17,12 +19,14 @@ use sha2::{Digest, Sha256};
 
 const FILE: &str = "orders.json";
 const VERSION: u32 = 1;
+/// How long units are left running that a later incarnation does not know.
+const QUARANTINE_MS: u64 = 10 * 60 * 1_000;
 
 /// A whole assignment set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Orders {
-    /// The cluster they are from.
-    pub incarnation: String,
+    /// The life of the store they are from.
+    pub incarnation: Incarnation,
     /// The lead of the controller that gave them.
     #[serde(default)]
     pub epoch: u64,
@@ -30,6 +34,10 @@ pub struct Orders {
     pub version: u64,
     /// What to run.
     pub units: BTreeMap<UnitId, Order>,
+    /// Units that ran when the store went on under another incarnation, which knows nothing of them: until when they are
+    /// left running. An older copy of the store is no reason to end what serves before an operator could see it.
+    #[serde(default)]
+    pub quarantine: BTreeMap<UnitId, Time>,
 }
 
 /// One unit and all that is needed to run it. All but what `unit` desires is the same for its whole life.
@@ -66,16 +74,9 @@ pub enum OrdersError {
         /// What is wrong.
         what: String,
     },
-    /// It is from another cluster, or from this one before it was restored.
-    #[error(
-        "obey incarnation `{offered}`: this node belongs to `{known}`; empty the agent's data folder to let it change"
-    )]
-    Foreign {
-        /// Whose orders are known.
-        known: String,
-        /// Whose came.
-        offered: String,
-    },
+    /// It is of another life of the store.
+    #[error(transparent)]
+    Incarnation(#[from] Refusal),
     /// It is older than what is obeyed: of an earlier lead, or an earlier one of the same.
     #[error("obey version {} of lead {}: {} of lead {} came before it", offered.1, offered.0, applied.1, applied.0)]
     Stale {
@@ -99,30 +100,35 @@ impl Orders {
             units.insert(order.unit.id.clone(), order);
         }
         let AssignmentSet { incarnation, epoch, version, .. } = set;
-        Ok(Orders { incarnation, epoch, version, units })
+        let (incarnation, quarantine) = (incarnation.into(), BTreeMap::new());
+        Ok(Orders { incarnation, epoch, version, units, quarantine })
     }
 
-    /// Whose they are: of which life of the store, and of which lead. Empty before the first.
-    pub fn lead(&self) -> (&str, u64) {
+    /// Whose they are: of which life of the store, and of which lead. Nobody's before the first.
+    pub fn lead(&self) -> (&Incarnation, u64) {
         (&self.incarnation, self.epoch)
     }
 
-    /// Whether these may replace `known`. Leads are compared before versions: each leader counts for itself.
-    pub fn check(&self, known: &Orders) -> Result<(), OrdersError> {
-        if known.incarnation.is_empty() {
-            return Ok(());
+    /// These orders as they follow `known`, if they may. Leads are compared before versions: each leader counts for itself, and
+    /// each life of the store gives its own leads.
+    pub fn after(self, known: &Orders, now: Time) -> Result<Orders, OrdersError> {
+        let mut quarantine = known.quarantine.clone();
+        match known.incarnation.hear(&self.incarnation)? {
+            Heard::Later => {
+                let until = now.plus_ms(QUARANTINE_MS);
+                // One that may run only once may be started elsewhere by whoever does not know of it.
+                let shared = known.units.values().filter(|order| !order.unit.exclusive);
+                quarantine.extend(shared.map(|order| (order.unit.id.clone(), until)));
+            }
+            Heard::Same => {
+                let (applied, offered) = ((known.epoch, known.version), (self.epoch, self.version));
+                if offered < applied {
+                    return Err(OrdersError::Stale { applied, offered });
+                }
+            }
         }
-        if known.incarnation != self.incarnation {
-            return Err(OrdersError::Foreign {
-                known: known.incarnation.clone(),
-                offered: self.incarnation.clone(),
-            });
-        }
-        let (applied, offered) = ((known.epoch, known.version), (self.epoch, self.version));
-        if offered < applied {
-            return Err(OrdersError::Stale { applied, offered });
-        }
-        Ok(())
+        quarantine.retain(|unit, until| *until > now && !self.units.contains_key(unit));
+        Ok(Orders { quarantine, ..self })
     }
 
     /// Keeps them for the time without a controller. Blocks.

@@ -126,8 +126,11 @@ pub fn plan(view: &View<'_>) -> Plan {
         for (unit, containers) in &by_unit {
             let is_busy =
                 fenced.contains(unit) || view.memory.get(*unit).is_some_and(Memory::is_busy);
-            if !view.orders.units.contains_key(*unit) && !is_busy {
-                planner.clear(containers, STRANGER_GRACE);
+            let is_stranger = !view.orders.units.contains_key(*unit) && !is_busy;
+            match view.orders.quarantine.get(*unit).filter(|until| **until > view.now) {
+                Some(until) if is_stranger => planner.wake_at(*until),
+                None if is_stranger => planner.clear(containers, STRANGER_GRACE),
+                Some(_) | None => {}
             }
         }
     }

@@ -63,7 +63,8 @@ pub fn report(machine: &Machine, gauges: Gauges, told: &Told) -> NodeReport {
         name: machine.name.clone(),
         addresses: machine.addresses.clone(),
         memory_bytes: machine.memory_bytes,
-        sessions_bytes,
+        sessions_bytes: sessions_bytes.saturating_add(told.left_running.bytes),
+        left_running: told.left_running.until.clone(),
         cpu_millis: machine.cpu_millis,
         disk_free_bytes,
         trouble: told.trouble.clone(),
@@ -185,6 +186,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::engine::LeftRunning;
 
     #[test]
     fn a_report_is_read_as_it_was_written() {
@@ -212,12 +214,17 @@ mod tests {
             statuses: [("shop-web-1".parse().unwrap(), status.clone())].into(),
             applied_version: 9,
             trouble: Some("failed to reach the Docker Engine".to_owned()),
+            left_running: LeftRunning {
+                until: [("shop-web-0".parse().unwrap(), Time(8))].into(),
+                bytes: 40,
+            },
         };
         let sights: Sights = [("n2".parse().unwrap(), Sight::Refused)].into();
         let gauges = Gauges { sessions_bytes: 3, disk_free_bytes: 77, sights: sights.clone() };
         let report = report(&machine, gauges, &told);
         let node: Node = serde_json::from_str(&report.node_json).unwrap();
-        assert_eq!((node.disk_free_bytes, node.sessions_bytes), (77, 3));
+        assert_eq!((node.disk_free_bytes, node.sessions_bytes), (77, 43));
+        assert_eq!(node.left_running, told.left_running.until);
         assert_eq!(node.trouble, told.trouble);
         assert_eq!(node.sights, sights);
         let read: UnitStatus = serde_json::from_str(&report.statuses_json["shop-web-1"]).unwrap();

@@ -87,7 +87,10 @@ impl Gateway {
         if admission::is_admitted(&view.snapshot.specs, &peer) {
             return Ok(peer);
         }
-        Err(Status::permission_denied(format!("node `{}` is not in the cluster", peer.node)))
+        Err(Status::permission_denied(format!(
+            "node `{}` is not in the cluster any more: `clusterctl down --wipe` on it, then join it anew",
+            peer.node
+        )))
     }
 
     /// The caller, who must have this role.
@@ -132,7 +135,7 @@ impl GatewayRpc for Gateway {
         request: Request<wire::MembersRequest>,
     ) -> Result<Response<Answers<wire::MemberSet>>, Status> {
         self.member(&request)?;
-        let incarnation = self.nodes.incarnation.clone();
+        let incarnation = self.nodes.incarnation.to_string();
         Ok(self.answers(members::members(self.nodes.view.clone(), incarnation)))
     }
 

@@ -125,6 +125,7 @@ mod tests {
             name: "n1".parse().unwrap(),
             addresses: Addresses::default(),
             sights: BTreeMap::new(),
+            left_running: BTreeMap::new(),
             memory_bytes: 1 << 30,
             sessions_bytes: 0,
             cpu_millis: 2000,

@@ -20,6 +20,7 @@ pub mod gateway;
 pub mod heard;
 pub mod history;
 pub mod https;
+pub mod incarnation;
 pub mod leader;
 pub mod logs;
 pub mod membership;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use model::incarnation::Incarnation;
 use model::node::{Addresses, Member};
 use service::{Admin, Clock, Identity, Stop, Tasks, Wake, durable};
 use store::{EmbeddedStore, EtcdMembers, EtcdOptions, EtcdStore, EtcdTls, Store, StoreError};
@@ -52,6 +54,7 @@ use crate::config::{EtcdFiles, StoreConfig};
 use crate::election::Rivals;
 use crate::gateway::Gateway;
 use crate::gateway::builds::Builds;
+use crate::incarnation::Life;
 use crate::logs::Logs;
 use crate::mind::{Mind, RandomIds};
 use crate::observe::Observer;
@@ -59,7 +62,7 @@ use crate::outside::Others;
 use crate::plan::Rules;
 use crate::platform::Platform;
 use crate::reach::Reach;
-use crate::records::{CommitError, Document, Incarnation, Records, Write};
+use crate::records::{Document, Records};
 use crate::retention::Images;
 use crate::seal::Seal;
 use crate::view::ViewReceiver;
@@ -107,7 +110,7 @@ pub struct Controller {
     seal: Arc<Seal>,
     records: Records,
     members: Option<EtcdMembers>,
-    incarnation: String,
+    incarnation: Incarnation,
     api: TcpListener,
     gateway: TcpIncoming,
     admin: TcpListener,
@@ -130,10 +133,11 @@ impl Controller {
         let (store, members) = open_store(&config.store).await.context("open the store")?;
         let records = Records::new(store);
         // A node that starts without a quorum serves what is remembered.
-        if let Err(error) = records.store().get(Incarnation::PREFIX).await {
+        if let Err(error) = records.store().get(Life::PREFIX).await {
             records.doubt().set(error.is_retryable());
         }
-        let incarnation = incarnation(&records).await.context("read the cluster's incarnation")?;
+        let incarnation = incarnation::of(&records).await?;
+        incarnation::obey(&files.folder, &incarnation)?;
         if members.is_some() {
             admission::share_authorities(&records, &seal, &config.files.data).await?;
         }
@@ -184,7 +188,7 @@ impl Controller {
             records: records.clone(),
             observer,
             view,
-            incarnation: self.incarnation,
+            incarnation: self.incarnation.clone(),
             rivals,
             seal: seal.clone(),
             rules: Rules { default_memory_bytes: config.platform.default_memory_bytes },
@@ -207,6 +211,8 @@ impl Controller {
             members: members.clone(),
         };
         let builds = Builds::new(context.clone());
+        let life = incarnation::outlived(mind.observer.clone(), self.incarnation, stop.clone());
+        tasks.spawn("life of the store", life);
         tasks.spawn("build locks", builds.clone().follow_locks(stop.clone()));
         if let Some(members) = members {
             let promoting =
@@ -296,23 +302,4 @@ fn etcd_tls(files: &EtcdFiles) -> anyhow::Result<EtcdTls> {
         key_pem: read(&files.key)?,
         server_name: files.server_name.clone(),
     })
-}
-
-/// The life of this store: made at the first start, kept for ever.
-async fn incarnation(records: &Records) -> anyhow::Result<String> {
-    if let Some(known) = records.get::<Incarnation>(Incarnation::PREFIX).await? {
-        return Ok(known.value.id);
-    }
-    let mut random = [0; 16];
-    rand::Rng::fill_bytes(&mut rand::rng(), &mut random);
-    let made = Incarnation { id: format!("{:032x}", u128::from_le_bytes(random)) };
-    match records.commit(Write::new().create(&made)).await {
-        Ok(_) => Ok(made.id),
-        // Another controller was first.
-        Err(CommitError::Conflict) => {
-            let known = records.get::<Incarnation>(Incarnation::PREFIX).await?;
-            Ok(known.context("the incarnation vanished")?.value.id)
-        }
-        Err(error) => Err(error.into()),
-    }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use model::incarnation::Incarnation;
 use model::name::NodeName;
 use model::time::Time;
 use rand::Rng;
@@ -35,7 +36,7 @@ pub struct Parts {
     /// Where views go.
     pub view: watch::Sender<View>,
     /// The life of the store.
-    pub incarnation: String,
+    pub incarnation: Incarnation,
     /// Whether others may lead.
     pub rivals: Rivals,
     /// The sealing key.
@@ -84,7 +85,7 @@ impl Mind {
         let (stop, view) = (tasks.stop().clone(), parts.view.subscribe());
         let leader = Leader::new(records.clone(), parts.node.as_str());
         let heard = Heard::since(Time(clock.now_ms()));
-        let tables = Tables::new(seal.clone());
+        let tables = Tables::new(seal.clone(), parts.incarnation.clone());
         let planner = Planner::new(planner::Parts {
             observer: observer.clone(),
             heard: heard.clone(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use model::app::App;
+use model::incarnation::Incarnation;
 use model::name::{AppName, Hostname, ReleaseNumber, UnitId};
 use model::node::NodeSpec;
 use model::release::Release;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::gateway::builds::BuildLock;
 use crate::history::History;
+use crate::incarnation::Life;
 use crate::leader::{Beat, Epoch};
 use crate::records::{Document, ReadError, Records, decode};
 
@@ -46,6 +48,8 @@ pub struct Seen {
     pub world_revision: u64,
     /// Where the leader's epoch was last written.
     pub epoch_revision: u64,
+    /// The life of the store.
+    pub incarnation: Incarnation,
     /// Why the store cannot be followed now, if so.
     pub trouble: Option<String>,
 }
@@ -190,6 +194,13 @@ impl Observer {
         self.seen.borrow().clone()
     }
 
+    /// Waits until the image shows another life of the store than `incarnation`.
+    pub async fn outlives(&self, incarnation: &Incarnation) -> Incarnation {
+        let mut seen = self.seen.subscribe();
+        let seen = seen.wait_for(|seen| seen.incarnation != *incarnation).await;
+        seen.expect("the observer keeps the sender").incarnation.clone()
+    }
+
     /// Waits until the image shows what was written at `revision`.
     pub async fn caught_up(&self, revision: u64) -> Result<(), ObserveError> {
         let mut seen = self.seen.subscribe();
@@ -245,6 +256,8 @@ fn put(world: &mut Snapshot, seen: &mut Seen, entry: &Entry) -> Result<(), ReadE
         world.specs.insert(spec.value.name.clone(), spec);
     } else if entry.key == Epoch::PREFIX {
         seen.epoch_revision = entry.modified.0;
+    } else if entry.key == Life::PREFIX {
+        seen.incarnation = decode::<Life>(entry)?.value.incarnation();
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::admission::{Authorities, JoinToken};
 use crate::doubt::{Doubt, note_stale};
+use crate::incarnation::Life;
 use model::account::{SshKey, Token, User};
 use model::app::App;
 use model::name::{AppName, Hostname, ReleaseNumber, UnitId, Username};
@@ -53,8 +54,7 @@ document!(User, "users/", |user| user.name);
 document!(SshKey, "keys/", |key| key.fingerprint);
 document!(Token, "tokens/", |token| token.secret_hash);
 document!(RegistrationDoor, "settings/registration", |_door| "");
-document!(Incarnation, "cluster/incarnation", |_incarnation| "");
-
+document!(Life, "cluster/incarnation", |_life| "");
 document!(Authorities, "cluster/authorities", |_authorities| "");
 document!(JoinToken, "joins/", |token| token.secret_hash);
 
@@ -63,13 +63,6 @@ document!(JoinToken, "joins/", |token| token.secret_hash);
 pub struct RegistrationDoor {
     /// Open or closed.
     pub open: bool,
-}
-
-/// The life of this store. Orders and reports of another one are refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Incarnation {
-    /// Random, made once.
-    pub id: String,
 }
 
 /// Where an app's document stands.

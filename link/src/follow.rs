@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use model::incarnation::Refusal;
 use proto::gateway::{MemberSet, MembersRequest, gateway_client::GatewayClient};
 use service::Stop;
 use tonic::{Status, Streaming, transport::Channel};
 
 use crate::{
-    Gateways, Members,
-    listen::{Listener, Refused},
+    DoorState, Gateways, Members,
+    listen::{Listener, Refused, Silence},
 };
 
 /// Looks after every gateway until `stop`.
@@ -31,30 +32,48 @@ impl Listener for Follower<'_> {
 
     async fn hear(&self, set: MemberSet) -> Result<(), Refused> {
         match Members::parse(&set) {
-            Ok(members) => self.gateways.learn(members),
+            Ok(members) => {
+                self.gateways.learn(members).map_err(|refusal| Refused(refusal.to_string()))
+            }
             Err(error) => {
                 tracing::error!(%error, "a list of members cannot be read; the last one holds");
+                Ok(())
             }
         }
-        Ok(())
     }
 
-    fn opened(&self, address: &str, is_open: bool) {
-        let opening = is_open.then(|| self.openings.fetch_add(1, Ordering::Relaxed));
-        if opening.is_none() {
-            tracing::info!(%address, "a gateway does not answer any more");
+    fn answers(&self, address: &str, answers: Result<(), Silence>) {
+        let mut doors = self.gateways.doors();
+        let Some(door) = doors.get_mut(address) else { return };
+        let state = match (&door.state, answers) {
+            (DoorState::Open { .. }, Ok(())) => return,
+            (_, Ok(())) => DoorState::Open { since: self.openings.fetch_add(1, Ordering::Relaxed) },
+            (_, Err(silence)) => DoorState::Closed(silence),
+        };
+        if door.state == state {
+            return;
         }
-        if let Some(door) = self.gateways.doors().get_mut(address) {
-            door.open_since = opening;
+        match &state {
+            DoorState::Open { .. } => {}
+            DoorState::Closed(Silence::Silent) => {
+                tracing::info!(%address, "a gateway does not answer any more");
+            }
+            DoorState::Closed(Silence::Refused(why)) => {
+                tracing::error!(%address, why, "a controller is not listened to");
+            }
         }
+        door.state = state;
     }
 }
 
 impl Gateways {
-    /// Takes a list of members, if it is news.
-    fn learn(&self, members: Members) {
+    /// Takes a list of members, if it is news. Refused: its controller serves an earlier life of the store, or another
+    /// cluster's.
+    fn learn(&self, members: Members) -> Result<(), Refusal> {
+        let mut heard = Ok(false);
         let is_new = self.0.members.send_if_modified(|known| {
-            let is_new = members.is_newer_than(known);
+            heard = members.is_news_after(known);
+            let is_new = heard == Ok(true);
             if is_new {
                 *known = members;
             }
@@ -63,6 +82,7 @@ impl Gateways {
         if is_new {
             self.open_doors();
         }
+        heard.map(|_| ())
     }
 }
 

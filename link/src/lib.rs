@@ -10,7 +10,7 @@ mod follow;
 mod listen;
 mod members;
 
-pub use listen::{Listener, Refused};
+pub use listen::{Listener, Refused, Silence};
 pub use members::Members;
 
 use std::collections::BTreeMap;
@@ -70,8 +70,28 @@ struct Shared {
 /// One gateway.
 struct Door {
     channel: Channel,
-    /// Since which of our openings it answers; none while it does not.
-    open_since: Option<u64>,
+    state: DoorState,
+}
+
+/// Whether a gateway answers.
+#[derive(PartialEq, Eq)]
+enum DoorState {
+    /// It does.
+    Open {
+        /// Since which of our openings.
+        since: u64,
+    },
+    /// It does not.
+    Closed(Silence),
+}
+
+impl Door {
+    fn open_since(&self) -> Option<u64> {
+        match self.state {
+            DoorState::Open { since } => Some(since),
+            DoorState::Closed(_) => None,
+        }
+    }
 }
 
 impl Gateways {
@@ -97,8 +117,8 @@ impl Gateways {
     /// The way to a gateway that answers now; when none does, to one that may.
     pub fn channel(&self) -> Channel {
         let doors = self.doors();
-        let longest_open = doors.values().filter(|door| door.open_since.is_some());
-        let best = longest_open.min_by_key(|door| door.open_since).or(doors.values().next());
+        let longest_open = doors.values().filter(|door| door.open_since().is_some());
+        let best = longest_open.min_by_key(|door| door.open_since()).or(doors.values().next());
         best.expect("there is a gateway: the settings name one").channel.clone()
     }
 
@@ -107,12 +127,17 @@ impl Gateways {
         self.0.members.subscribe()
     }
 
-    /// Whether a gateway answers.
+    /// Whether a gateway answers; if not, why they do not let us in, where they say so.
     pub fn check(&self) -> Result<(), String> {
-        if self.doors().values().any(|door| door.open_since.is_some()) {
+        let doors = self.doors();
+        if doors.values().any(|door| door.open_since().is_some()) {
             return Ok(());
         }
-        Err("no gateway answers".to_owned())
+        let refusal = doors.values().find_map(|door| match &door.state {
+            DoorState::Closed(Silence::Refused(why)) => Some(why.clone()),
+            DoorState::Closed(Silence::Silent) | DoorState::Open { .. } => None,
+        });
+        Err(refusal.unwrap_or_else(|| "no gateway answers".to_owned()))
     }
 
     /// Runs `work` for every gateway at once, for as long as it is one, until `stop`. Work that ends is not begun anew.
@@ -183,7 +208,10 @@ impl Gateways {
     fn open_door(&self, doors: &mut BTreeMap<String, Door>, address: &str) -> bool {
         match service::channel(&self.0.config.identity, address, "controller") {
             Ok(channel) => {
-                doors.insert(address.to_owned(), Door { channel, open_since: None });
+                doors.insert(
+                    address.to_owned(),
+                    Door { channel, state: DoorState::Closed(Silence::Silent) },
+                );
                 true
             }
             Err(error) => {

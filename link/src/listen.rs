@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use service::Stop;
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Code, Status, Streaming, transport::Channel};
 
 use crate::Gateways;
 
@@ -24,13 +24,22 @@ pub trait Listener: Sync {
     /// Takes what came. Refused: the stream is opened anew after a pause, so that it is told once more.
     fn hear(&self, item: Self::Item) -> impl Future<Output = Result<(), Refused>> + Send;
 
-    /// The stream of this gateway was opened, or has ended.
-    fn opened(&self, _address: &str, _is_open: bool) {}
+    /// What the gateway tells is taken from now on, or is not any more for this reason.
+    fn answers(&self, _address: &str, _answers: Result<(), Silence>) {}
 }
 
-/// What was heard cannot be taken now; the listener has told why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused;
+/// Why a gateway is not listened to now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Silence {
+    /// It does not answer.
+    Silent,
+    /// It does not let this node in, or tells what must not be obeyed.
+    Refused(String),
+}
+
+/// What was heard cannot be taken now, and why; the listener has told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused(pub String);
 
 impl Gateways {
     /// Keeps a stream to every gateway open until `stop`.
@@ -42,19 +51,24 @@ impl Gateways {
 async fn listen_to(listener: &impl Listener, address: String, channel: Channel) {
     let mut backoff = FIRST_BACKOFF;
     loop {
-        match listener.open(channel.clone()).await {
-            Ok(stream) => {
-                listener.opened(&address, true);
-                let heard = hear_all(listener, stream, &address).await;
-                listener.opened(&address, false);
-                if heard.is_ok() {
+        let silence = match listener.open(channel.clone()).await {
+            Ok(stream) => match hear_all(listener, stream, &address).await {
+                Ok(()) => {
                     backoff = FIRST_BACKOFF;
+                    Silence::Silent
+                }
+                Err(Refused(why)) => Silence::Refused(why),
+            },
+            Err(status) => {
+                let reason = status.message();
+                tracing::debug!(%address, reason, "a gateway does not answer");
+                match status.code() {
+                    Code::PermissionDenied => Silence::Refused(reason.to_owned()),
+                    _ => Silence::Silent,
                 }
             }
-            Err(status) => {
-                tracing::debug!(%address, reason = status.message(), "a gateway does not answer");
-            }
-        }
+        };
+        listener.answers(&address, Err(silence));
         tokio::time::sleep(backoff).await;
         backoff = (backoff * 2).min(MAX_BACKOFF);
     }
@@ -67,7 +81,10 @@ async fn hear_all<L: Listener>(
 ) -> Result<(), Refused> {
     let reason = loop {
         match stream.message().await {
-            Ok(Some(item)) => listener.hear(item).await?,
+            Ok(Some(item)) => {
+                listener.hear(item).await?;
+                listener.answers(address, Ok(()));
+            }
             Ok(None) => break "it closed the stream".to_owned(),
             Err(status) => break status.message().to_owned(),
         }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use model::incarnation::{Heard, Incarnation, Refusal};
 use model::node::Member;
 use proto::gateway::MemberSet;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Members {
     /// Whose they are: the life of the store they were read from.
-    pub incarnation: String,
+    pub incarnation: Incarnation,
     /// The store's revision they were last changed at.
     pub revision: u64,
     /// The nodes.
@@ -25,15 +26,19 @@ impl Members {
     pub(crate) fn parse(set: &MemberSet) -> Result<Members, serde_json::Error> {
         let nodes = set.members_json.iter().map(|json| serde_json::from_str(json));
         Ok(Members {
-            incarnation: set.incarnation.clone(),
+            incarnation: set.incarnation.clone().into(),
             revision: set.revision,
             nodes: nodes.collect::<Result<_, _>>()?,
         })
     }
 
-    /// Whether these are news to somebody who knows `known`: a controller that lags behind tells old ones.
-    pub(crate) fn is_newer_than(&self, known: &Members) -> bool {
-        self.incarnation != known.incarnation || self.revision > known.revision
+    /// Whether these are news to somebody who knows `known`: a controller that lags behind tells old ones, and each life of the
+    /// store counts for itself.
+    pub(crate) fn is_news_after(&self, known: &Members) -> Result<bool, Refusal> {
+        Ok(match known.incarnation.hear(&self.incarnation)? {
+            Heard::Later => true,
+            Heard::Same => self.revision > known.revision,
+        })
     }
 
     /// The gateways of all members.
@@ -67,17 +72,22 @@ mod tests {
     use super::*;
 
     fn members(incarnation: &str, revision: u64) -> Members {
-        Members { incarnation: incarnation.to_owned(), revision, nodes: Vec::new() }
+        Members { incarnation: incarnation.to_owned().into(), revision, nodes: Vec::new() }
     }
 
     #[test]
     fn a_controller_that_lags_behind_changes_nothing() {
-        let known = members("a", 7);
-        assert!(!members("a", 6).is_newer_than(&known));
-        assert!(!members("a", 7).is_newer_than(&known));
-        assert!(members("a", 8).is_newer_than(&known));
+        let known = members("2.a", 7);
+        let is_news = |incarnation: &str, revision| {
+            members(incarnation, revision).is_news_after(&known).map_err(|_| "refused")
+        };
+        assert_eq!(is_news("2.a", 6), Ok(false));
+        assert_eq!(is_news("2.a", 7), Ok(false));
+        assert_eq!(is_news("2.a", 8), Ok(true));
         // A restored store counts from a lower revision.
-        assert!(members("b", 2).is_newer_than(&known));
+        assert_eq!(is_news("3.b", 2), Ok(true));
+        assert_eq!(is_news("2.b", 9), Err("refused"));
+        assert_eq!(is_news("1.c", 9), Err("refused"));
     }
 
     #[test]

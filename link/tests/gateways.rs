@@ -120,13 +120,17 @@ impl Rig {
     }
 
     fn tell(&self, revision: u64, gateways: &[&str]) {
+        self.tell_as("i1", revision, gateways);
+    }
+
+    fn tell_as(&self, incarnation: &str, revision: u64, gateways: &[&str]) {
         let member = |(number, gateway): (usize, &&str)| Member {
             name: format!("n{number}").parse().unwrap(),
             addresses: Addresses { gateway: Some((*gateway).to_owned()), ..Addresses::default() },
         };
         let json = |member| serde_json::to_string(&member).unwrap();
         let members_json = gateways.iter().enumerate().map(member).map(json).collect();
-        let incarnation = "i1".to_owned();
+        let incarnation = incarnation.to_owned();
         self.sets.send_replace(MemberSet { incarnation, revision, members_json });
     }
 }
@@ -225,6 +229,25 @@ async fn members_are_learnt_kept_and_left() {
     until("its work to end", async || !is_followed(&joined_address)).await;
     assert!(gateways.check().is_err(), "it is no gateway any more");
     with_each.abort();
+}
+
+#[tokio::test]
+async fn a_controller_of_an_earlier_incarnation_is_not_used_and_says_why() {
+    let rig = Rig::new();
+    let gateway = rig.gateway("only", "127.0.0.1:0").await;
+    let address = gateway.address.to_string();
+    rig.tell_as("2.b", 5, &[&address]);
+    let (gateways, _stop) = rig.link(&[address.clone()]);
+    until("it to answer", async || gateways.check().is_ok()).await;
+    // Its disk of before came back.
+    rig.tell_as("1.a", 900, &[&address, "10.0.0.1:1"]);
+    until("it to be refused", async || gateways.check().is_err()).await;
+    let why = gateways.check().unwrap_err();
+    assert!(why.contains("1.a") && why.contains("2.b") && why.contains("--wipe"), "{why}");
+    assert_eq!(gateways.members().borrow().revision, 5);
+    rig.tell_as("3.c", 1, &[&address]);
+    until("it to answer again", async || gateways.check().is_ok()).await;
+    assert_eq!(gateways.members().borrow().revision, 1);
 }
 
 /// An address in the list for as long as work is done for it.

@@ -16,5 +16,6 @@ pub mod node;
 pub mod route;
 
 pub mod account;
+pub mod incarnation;
 pub mod snapshot;
 pub mod standing;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::NodeName;
+use crate::name::{NodeName, UnitId};
 use crate::time::Time;
 
 /// What a node's agent last said of its machine. Never stored.
@@ -17,7 +17,7 @@ pub struct Node {
     pub addresses: Addresses,
     /// Memory that units may reserve, in all.
     pub memory_bytes: u64,
-    /// How much of it one-off commands hold; only the agent knows of them.
+    /// How much of it is held by what only the agent knows of: one-off commands, and units left running.
     #[serde(default)]
     pub sessions_bytes: u64,
     /// CPU in thousandths of a core.
@@ -29,6 +29,9 @@ pub struct Node {
     /// How its agent last found the agents of other nodes.
     #[serde(default)]
     pub sights: BTreeMap<NodeName, Sight>,
+    /// Units that run although the cluster, which was recovered or restored, does not know them; and until when.
+    #[serde(default)]
+    pub left_running: BTreeMap<UnitId, Time>,
     /// When it was last heard.
     pub heard: Time,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::incarnation::Incarnation;
 use crate::name::{AppName, Hostname, NodeName, UnitId};
 use crate::time::Time;
 
@@ -47,6 +48,9 @@ impl Certificate {
 /// What every router serves from. Contains private keys: kept in memory and in 0600 files only.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTable {
+    /// The life of the store it was made from.
+    #[serde(default)]
+    pub incarnation: Incarnation,
     /// The lead of the controller that made it; tables of an earlier lead are never applied after those of a later one.
     #[serde(default)]
     pub epoch: u64,

@@ -95,6 +95,7 @@ mod tests {
             disk_free_bytes: 0,
             trouble: None,
             sights: sights.iter().map(|(name, sight)| (name.parse().unwrap(), *sight)).collect(),
+            left_running: BTreeMap::new(),
             heard: Time(heard),
         };
         (node.name.clone(), node)

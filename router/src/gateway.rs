@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context;
 use link::{Gateways, Listener, Refused};
+use model::incarnation::{Heard, Refusal};
 use model::route::RouteTable;
 use proto::gateway::{self as wire, RouterReport, RoutesRequest, gateway_client::GatewayClient};
 use service::{Stop, durable};
@@ -44,16 +45,20 @@ pub struct Link {
 }
 
 impl Link {
-    /// Puts a table in force, unless the one in force is newer: of a later lead, or a later one of the same.
-    pub fn apply(&self, table: RouteTable) {
-        let in_force = self.applied.borrow().as_ref().map(|table| (table.epoch, table.version));
-        let offered = Some((table.epoch, table.version));
-        if offered == in_force {
-            return;
-        }
-        if offered < in_force {
-            tracing::warn!(?in_force, ?offered, "an older route table is left out");
-            return;
+    /// Puts a table in force, unless the one in force is newer: of a later lead, or a later one of the same. Each life of the
+    /// store gives its own leads. Refused: it is of an earlier life, or of another cluster's.
+    pub fn apply(&self, table: RouteTable) -> Result<(), Refusal> {
+        let in_force = self.applied.borrow().clone();
+        let heard = in_force.as_ref().map(|known| known.incarnation.hear(&table.incarnation));
+        if let (Some(known), Some(Heard::Same)) = (in_force, heard.transpose()?) {
+            let (known, offered) = ((known.epoch, known.version), (table.epoch, table.version));
+            if offered == known {
+                return Ok(());
+            }
+            if offered < known {
+                tracing::warn!(in_force = ?known, ?offered, "an older route table is left out");
+                return Ok(());
+            }
         }
         // Certificates first: a new name is served under its own from the first request on.
         self.certificates.apply(&table.certificates);
@@ -66,6 +71,7 @@ impl Link {
             "route table applied"
         );
         self.applied.send_replace(Some(Arc::new(table)));
+        Ok(())
     }
 
     /// Follows the gateways' tables until `stop`.
@@ -140,16 +146,15 @@ impl Listener for Link {
     }
 
     async fn hear(&self, table: wire::RouteTable) -> Result<(), Refused> {
-        match serde_json::from_str(&table.table_json) {
-            Ok(table) => {
-                self.apply(table);
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(%error, "a route table cannot be read; the last one stays in force");
-                Err(Refused)
-            }
-        }
+        let applied = match serde_json::from_str(&table.table_json) {
+            Ok(table) => self.apply(table).map_err(anyhow::Error::from),
+            Err(error) => Err(anyhow::Error::from(error).context("read a route table")),
+        };
+        applied.map_err(|error| {
+            let error = format!("{error:#}");
+            tracing::error!(error, "a route table is refused; the last one stays in force");
+            Refused(error)
+        })
     }
 }
 

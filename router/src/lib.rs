@@ -113,7 +113,7 @@ impl Router {
             applied: watch::Sender::new(None),
         };
         if let Some(table) = gateway::kept(&config.place.folder) {
-            link.apply(table);
+            link.apply(table).context("serve from the kept route table")?;
         }
         let proxy = Arc::new(Proxy {
             fleet: fleet.clone(),

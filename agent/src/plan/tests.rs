@@ -7,7 +7,7 @@ use model::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::runtime::Reach;
+use crate::{orders::OrdersError, runtime::Reach};
 
 const NOW: Time = Time(1_000_000);
 const MIB: u64 = 1 << 20;
@@ -82,7 +82,13 @@ impl Case {
             orders.into_iter().map(|order| (order.unit.id.clone(), order)).collect();
         let memory = units.keys().map(|id| (id.clone(), Memory::new(NOW))).collect();
         Case {
-            orders: Orders { incarnation: "i".to_owned(), epoch: 1, version: 1, units },
+            orders: Orders {
+                incarnation: "i".to_owned().into(),
+                epoch: 1,
+                version: 1,
+                units,
+                quarantine: BTreeMap::new(),
+            },
             containers,
             memory,
             is_live: true,
@@ -513,4 +519,50 @@ proptest! {
         let others: Vec<&Step> = again.iter().filter(|step| !matches!(step, Step::Remove(_))).collect();
         prop_assert!(others.is_empty(), "{others:?}");
     }
+}
+
+/// Orders of this lead for these units.
+fn of(incarnation: &str, lead: (u64, u64), units: &[Order]) -> Orders {
+    let units = units.iter().map(|order| (order.unit.id.clone(), order.clone())).collect();
+    let incarnation = incarnation.to_owned().into();
+    Orders { incarnation, epoch: lead.0, version: lead.1, units, quarantine: BTreeMap::new() }
+}
+
+#[test]
+fn a_later_incarnation_is_obeyed_whatever_it_counts_and_an_earlier_one_never_again() {
+    let known = of("2.b", (7, 70), &[]);
+    let after = |incarnation, lead| of(incarnation, lead, &[]).after(&known, NOW);
+    assert!(after("3.c", (1, 1)).is_ok());
+    assert!(after("2.b", (7, 71)).is_ok());
+    assert!(matches!(after("2.b", (7, 69)), Err(OrdersError::Stale { .. })));
+    for foreign in ["1.a", "2.x", "old"] {
+        let refused = after(foreign, (9, 99));
+        assert!(matches!(refused, Err(OrdersError::Incarnation(_))), "{foreign}");
+    }
+}
+
+#[test]
+fn what_a_later_incarnation_does_not_know_runs_on_for_ten_minutes_unless_it_may_run_only_once() {
+    let (known, unknown) = (order("a", Desired::Run), order("b", Desired::Run));
+    let mut once = order("c", Desired::Run);
+    once.unit.exclusive = true;
+    let before = of("1.x", (9, 9), &[known.clone(), unknown, once]);
+    let orders = of("2.y", (1, 1), std::slice::from_ref(&known)).after(&before, NOW).unwrap();
+    let running = ["a", "b", "c", "d"].map(|unit| container(unit, 1, State::Running));
+    let mut case = Case::new(Vec::new(), running.to_vec());
+    case.memory.insert(known.unit.id.clone(), Memory::new(NOW));
+    case.orders = orders.clone();
+    assert_eq!(case.steps(), ["adopt a 1", "stop c 1", "stop d 1"]);
+    assert_eq!(case.plan().wake_at, Some(NOW.plus_ms(600_000)));
+
+    // The next orders of the same life change nothing in that, unless they name it.
+    let next = of("2.y", (1, 2), std::slice::from_ref(&known))
+        .after(&orders, NOW.plus_ms(599_999))
+        .unwrap();
+    assert_eq!(next.quarantine, orders.quarantine);
+    let named = of("2.y", (1, 2), &[known, order("b", Desired::Run)]);
+    assert!(named.after(&orders, NOW).unwrap().quarantine.is_empty());
+
+    case.orders.quarantine.values_mut().for_each(|until| *until = NOW);
+    assert_eq!(case.steps(), ["adopt a 1", "stop b 1", "stop c 1", "stop d 1"]);
 }

@@ -56,7 +56,7 @@ impl Node {
         };
         let (engine, handle) = Engine::new(parts, Tasks::new(stop.clone()));
         tokio::spawn(engine.run(stop.clone()));
-        let orders = Orders { incarnation: "i".to_owned(), ..Orders::default() };
+        let orders = Orders { incarnation: "i".to_owned().into(), ..Orders::default() };
         Node { runtime, clock, fence, handle, stop, orders }
     }
 

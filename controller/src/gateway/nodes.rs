@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{Stream, stream};
+use model::incarnation::Incarnation;
 use model::name::{NodeName, UnitId};
 use model::node::Node;
 use model::time::Time;
@@ -32,7 +33,7 @@ pub struct Nodes {
     /// Opens configurations.
     pub seal: Arc<Seal>,
     /// The life of this store.
-    pub incarnation: String,
+    pub incarnation: Incarnation,
     /// Numbers the sets.
     pub versions: Versions,
 }
@@ -109,7 +110,7 @@ struct Orders {
     slice: Slice,
     view: ViewReceiver,
     clock: Clock,
-    incarnation: String,
+    incarnation: Incarnation,
     versions: Versions,
     /// The lead of the last set.
     epoch: Option<u64>,
@@ -132,7 +133,7 @@ impl Orders {
                 Ok(None) => {}
                 Ok(Some(units)) => {
                     let version = self.versions.next(self.clock.now_ms());
-                    let incarnation = self.incarnation.clone();
+                    let incarnation = self.incarnation.to_string();
                     return Some(wire::AssignmentSet {
                         version,
                         incarnation,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
+use model::incarnation::Incarnation;
 use model::name::NodeName;
 use model::route::{RouteCertificate, RouteTable, RouterStatus};
 use model::time::Time;
@@ -22,14 +23,15 @@ use crate::seal::Seal;
 #[derive(Clone)]
 pub struct Tables {
     seal: Arc<Seal>,
+    incarnation: Incarnation,
     /// None until the first is known: an empty one would take all apps off.
     latest: watch::Sender<Option<Arc<str>>>,
 }
 
 impl Tables {
     /// None yet.
-    pub fn new(seal: Arc<Seal>) -> Tables {
-        Tables { seal, latest: watch::Sender::new(None) }
+    pub fn new(seal: Arc<Seal>, incarnation: Incarnation) -> Tables {
+        Tables { seal, incarnation, latest: watch::Sender::new(None) }
     }
 
     /// The tables of a lead that has ended are nobody's orders.
@@ -41,7 +43,8 @@ impl Tables {
     pub fn publish(&self, epoch: u64, version: u64, routes: &Routes) {
         let certificates = routes.certificates.iter().filter_map(|sealed| self.open(sealed));
         let (apps, certificates) = (routes.apps.clone(), certificates.collect());
-        let table = RouteTable { epoch, version, apps, certificates };
+        let incarnation = self.incarnation.clone();
+        let table = RouteTable { incarnation, epoch, version, apps, certificates };
         let json = serde_json::to_string(&table).expect("a table holds text and numbers only");
         tracing::debug!(version, apps = table.apps.len(), "new route table");
         self.latest.send_replace(Some(json.into()));

@@ -74,6 +74,7 @@ impl Cluster {
                 disk_free_bytes: 0,
                 trouble: None,
                 sights: BTreeMap::new(),
+                left_running: BTreeMap::new(),
                 heard: cluster.now,
             };
             cluster.snapshot.nodes.insert(node.name.clone(), node);

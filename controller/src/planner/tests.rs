@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::app::Scale;
+use model::incarnation::Incarnation;
 use model::name::{ProcessType, ReleaseNumber};
 use model::node::{Addresses, Node, Sight};
 use model::release::{Build, Release, ReleaseState};
@@ -102,7 +103,7 @@ impl World {
             observer: observer.clone(),
             heard: heard.clone(),
             applier: Applier { records: records.clone(), leader },
-            tables: Tables::new(Arc::new(Seal::new(&[7; 32]))),
+            tables: Tables::new(Arc::new(Seal::new(&[7; 32])), Incarnation::default()),
             view: sender,
             rules: Rules { default_memory_bytes: 1 },
             node: "n1".parse().unwrap(),
@@ -134,6 +135,7 @@ impl World {
         let statuses = units.map(|unit| (unit.id, status.clone())).collect();
         let node = Node {
             sights: self.sees.clone().into_iter().collect(),
+            left_running: BTreeMap::new(),
             name: node.parse().unwrap(),
             addresses: Addresses::default(),
             memory_bytes: 100,

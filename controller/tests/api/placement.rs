@@ -21,6 +21,7 @@ async fn hear_nodes(platform: &Platform, sizes: &[u64]) {
         disk_free_bytes: 0,
         trouble: None,
         sights: std::collections::BTreeMap::new(),
+        left_running: std::collections::BTreeMap::new(),
         heard: now,
     });
     let nodes = nodes.map(|node| (node.name.clone(), node)).collect();

@@ -391,6 +391,7 @@ async fn show_node(platform: &Platform, address: &str, memory_bytes: u64) {
         name: "node1".parse().unwrap(),
         addresses: Addresses { agent: address.to_owned(), ..Addresses::default() },
         sights: std::collections::BTreeMap::new(),
+        left_running: std::collections::BTreeMap::new(),
         memory_bytes,
         sessions_bytes: 0,
         cpu_millis: 1000,

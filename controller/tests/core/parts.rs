@@ -53,6 +53,7 @@ pub fn node(name: &str) -> Node {
         name: name.parse().unwrap(),
         addresses: Addresses { agent: "127.0.0.1:7401".to_owned(), ..Addresses::default() },
         sights: BTreeMap::new(),
+        left_running: BTreeMap::new(),
         memory_bytes: 4096 * MIB,
         sessions_bytes: 0,
         cpu_millis: 2000,

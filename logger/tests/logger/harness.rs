@@ -66,7 +66,7 @@ impl Home {
             name: home.node.parse().unwrap(),
             addresses: Addresses { logger: home.listen.to_string(), ..Addresses::default() },
         });
-        let (incarnation, nodes) = ("test".to_owned(), nodes.collect());
+        let (incarnation, nodes) = ("test".to_owned().into(), nodes.collect());
         let members = link::Members { incarnation, revision: 1, nodes };
         let folder = self.folder.path().join("logger");
         std::fs::create_dir_all(&folder).unwrap();

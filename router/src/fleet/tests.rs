@@ -1,5 +1,6 @@
 //! Tables applied while requests are in flight.
 
+use model::incarnation::Incarnation;
 use model::route::AppRoute;
 
 use super::*;
@@ -21,7 +22,13 @@ fn table(version: u64, units: &[(&str, &str)]) -> RouteTable {
         maintenance: false,
         units: units.iter().map(endpoint).collect(),
     };
-    RouteTable { epoch: 0, version, apps: vec![row], certificates: Vec::new() }
+    RouteTable {
+        incarnation: Incarnation::default(),
+        epoch: 0,
+        version,
+        apps: vec![row],
+        certificates: Vec::new(),
+    }
 }
 
 const HOST: &str = "shop.apps.localhost";

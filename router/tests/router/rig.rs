@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+use model::incarnation::Incarnation;
 use model::route::{AppRoute, Endpoint, RouteTable};
 use router::{Config, Limits, Place, Router, Timeouts};
 use service::{Authority, Identity, Stop, Subject};
@@ -114,6 +115,7 @@ pub fn config(folder: &Path, gateway: SocketAddr) -> Config {
 /// A table with one app; unit ids follow the ports.
 pub fn shop(version: u64, units: &[SocketAddr]) -> RouteTable {
     RouteTable {
+        incarnation: Incarnation::default(),
         epoch: 0,
         version,
         apps: vec![app("shop", &["shop.apps.localhost"], units)],

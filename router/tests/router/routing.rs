@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use model::incarnation::Incarnation;
 use model::route::{RouteTable, RouterStatus};
 
 use super::{
@@ -21,7 +22,14 @@ async fn host_names_lead_to_their_apps() {
         app("blog", &["blog.apps.localhost"], &[blog.address]),
         app("all", &["*.example.com", "*.apps.localhost"], &[all.address]),
     ];
-    rig.apply(RouteTable { epoch: 0, version: 3, apps, certificates: Vec::new() }).await;
+    rig.apply(RouteTable {
+        incarnation: Incarnation::default(),
+        epoch: 0,
+        version: 3,
+        apps,
+        certificates: Vec::new(),
+    })
+    .await;
     for (host, expected) in [
         (SHOP, "shop"),
         ("SHOP.Apps.LocalHost:8080", "shop"),
@@ -133,4 +141,30 @@ async fn a_table_of_an_earlier_lead_is_left_out_and_every_controller_hears_the_v
     rig.gateway.report(|report| (report.epoch, report.version) == (5, 2)).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(get(rig.router.http, SHOP, "/").await.text, "new");
+}
+
+#[tokio::test]
+async fn the_table_of_a_restored_store_is_served_and_those_of_the_store_before_it_never_again() {
+    let rig = Rig::start().await;
+    let (old, new) = (Unit::saying("old").await, Unit::saying("new").await);
+    let of = |incarnation: &str, epoch, version, unit: &Unit| RouteTable {
+        incarnation: incarnation.to_owned().into(),
+        epoch,
+        ..rig::shop(version, &[unit.address])
+    };
+    rig.gateway.tables.send_replace(Some(of("1.a", 900, 900, &old)));
+    let is_at =
+        |epoch, version| move |it: &RouterStatus| (it.epoch, it.version) == (epoch, version);
+    rig.gateway.report(is_at(900, 900)).await;
+    // Everything counts from lower numbers.
+    rig.second_gateway.tables.send_replace(Some(of("2.b", 3, 1, &new)));
+    rig.second_gateway.report(is_at(3, 1)).await;
+    // A controller with the disk of before, and one that was recovered elsewhere.
+    for foreign in ["1.a", "2.x"] {
+        rig.gateway.tables.send_replace(Some(of(foreign, 901, 901, &old)));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(get(rig.router.http, SHOP, "/").await.text, "new");
+    }
+    rig.second_gateway.tables.send_replace(Some(of("2.b", 3, 2, &new)));
+    rig.gateway.report(is_at(3, 2)).await;
 }

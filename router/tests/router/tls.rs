@@ -1,5 +1,6 @@
 //! Certificates by name, and their change under open connections.
 
+use model::incarnation::Incarnation;
 use model::route::{RouteCertificate, RouteTable};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
@@ -24,6 +25,7 @@ fn der(certificate: &RouteCertificate) -> Vec<u8> {
 
 fn table(version: u64, unit: &Unit, certificates: Vec<RouteCertificate>) -> RouteTable {
     RouteTable {
+        incarnation: Incarnation::default(),
         epoch: 0,
         version,
         apps: vec![app("shop", &[SHOP, "www.example.com"], &[unit.address])],

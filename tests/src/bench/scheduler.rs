@@ -70,6 +70,7 @@ fn node(number: usize, memory_bytes: u64) -> Node {
         disk_free_bytes: 0,
         trouble: None,
         sights: BTreeMap::new(),
+        left_running: BTreeMap::new(),
         heard: NOW,
     }
 }

@@ -182,6 +182,7 @@ fn node(name: &str) -> Node {
         disk_free_bytes: 0,
         trouble: None,
         sights: BTreeMap::new(),
+        left_running: BTreeMap::new(),
         heard: NOW,
     }
 }

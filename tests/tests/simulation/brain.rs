@@ -156,7 +156,7 @@ impl Brain {
             records: own,
             observer,
             view,
-            incarnation: INCARNATION.to_owned(),
+            incarnation: INCARNATION.to_owned().into(),
             rivals: Rivals::Possible,
             seal: seal.clone(),
             rules: Rules { default_memory_bytes: DEFAULT_MEMORY },

@@ -150,12 +150,14 @@ impl Host {
             Err(error) => return ground.trace.breaks("orders can be read", error.to_string()),
         };
         let mut disk = self.disk();
-        if let Some(known) = &disk.orders
-            && let Err(refused) = orders.check(known)
-        {
-            let text = format!("{} leaves orders out: {refused}", self.0.name);
-            return ground.trace.say(text);
-        }
+        let known = disk.orders.clone().unwrap_or_default();
+        let orders = match orders.after(&known, Time(0)) {
+            Ok(orders) => orders,
+            Err(refused) => {
+                let text = format!("{} leaves orders out: {refused}", self.0.name);
+                return ground.trace.say(text);
+            }
+        };
         disk.orders = Some(orders.clone());
         drop(disk);
         ground.trace.say(format!("{} obeys {} units", self.0.name, orders.units.len()));
@@ -174,6 +176,7 @@ impl Host {
             disk_free_bytes: 1 << 30,
             trouble: told.trouble.clone(),
             sights: others.map(|other| (name(other), sight(other))).collect(),
+            left_running: told.left_running.until.clone(),
             heard: Time(0),
         };
         let statuses = told.statuses.iter().map(|(unit, status)| {

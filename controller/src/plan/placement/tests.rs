@@ -19,6 +19,7 @@ fn node(number: usize, memory_mib: u64) -> Node {
         disk_free_bytes: 0,
         trouble: None,
         sights: BTreeMap::new(),
+        left_running: BTreeMap::new(),
         heard: Time(0),
     }
 }

@@ -22,6 +22,7 @@ fn node(name: &str, heard: Time) -> Node {
         disk_free_bytes: 0,
         trouble: None,
         sights: BTreeMap::new(),
+        left_running: BTreeMap::new(),
         heard,
     }
 }

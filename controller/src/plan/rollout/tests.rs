@@ -59,6 +59,7 @@ impl World {
             name: "n1".parse().unwrap(),
             addresses: Addresses::default(),
             sights: BTreeMap::new(),
+            left_running: BTreeMap::new(),
             memory_bytes: memory_mib * MIB,
             sessions_bytes: 0,
             cpu_millis: 2000,
