@@ -32,6 +32,7 @@ mod domains;
 mod logs;
 mod run;
 
+mod backup;
 mod capacity;
 mod cluster;
 mod join;
@@ -139,6 +140,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(run::routes())
         .merge(cluster::routes())
         .merge(capacity::routes())
+        .merge(backup::routes())
         .merge(join::routes())
         .merge(nodes::routes())
 }
