@@ -32,6 +32,7 @@ mod domains;
 mod logs;
 mod run;
 
+mod backup;
 mod capacity;
 mod cluster;
 mod join;
@@ -140,6 +141,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(run::routes())
         .merge(cluster::routes())
         .merge(capacity::routes())
+        .merge(backup::routes())
         .merge(join::routes())
         .merge(nodes::routes())
         .merge(recovery::routes())

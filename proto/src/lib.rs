@@ -1,10 +1,11 @@
 //! What crosses the network: gRPC between the parts, JSON between people and the controller.
 //!
 //! `gateway`, `agent`, `logger` and `registry` are generated from `proto/*.proto`. `api` holds the
-//! public JSON types under `/v1`, `problem` the one error shape with its codes. Additive changes
+//! public JSON types under `/v1`, `dump` the whole memory as lines, `problem` the one error shape with its codes. Additive changes
 //! only: fields are added, never renamed; a golden file shows every change in review.
 
 pub mod api;
+pub mod dump;
 pub mod problem;
 
 /// Controller to all other parts.

@@ -11,13 +11,14 @@ pub const PROGRAMS: [&str; 6] =
 
 /// A running cluster. Dropping it stops and wipes it.
 pub struct Cluster {
-    /// Its name: its node, and part of its domain.
+    /// Its name: its node's, and part of its domain where that is not another cluster's.
     pub name: String,
     /// The first of its hundred ports.
     pub port: u16,
     folder: tempfile::TempDir,
     data: PathBuf,
     settings: Vec<(&'static str, &'static str)>,
+    domain: String,
 }
 
 impl Cluster {
@@ -49,16 +50,43 @@ impl Cluster {
         let folder =
             tempfile::Builder::new().prefix("tri-").tempdir().expect("/tmp takes a folder");
         let data = data.unwrap_or_else(|| folder.path().join("data"));
-        let (name, settings) = (name.to_owned(), settings.to_vec());
-        let cluster = Cluster { name, port, folder, data, settings };
+        let (domain, name) = (format!("{name}.localhost"), name.to_owned());
+        let settings = settings.to_vec();
+        let cluster = Cluster { name, port, folder, data, settings, domain };
         cluster.start().ok();
         cluster
+    }
+
+    /// Brings one up that begins with a backup of another.
+    #[track_caller]
+    pub fn restored(name: &str, port: u16, of: &Cluster, backup: &Path) -> Cluster {
+        let folder =
+            tempfile::Builder::new().prefix("tri-").tempdir().expect("/tmp takes a folder");
+        let data = folder.path().join("data");
+        let (name, domain) = (name.to_owned(), of.domain());
+        let cluster = Cluster { name, port, folder, data, settings: Vec::new(), domain };
+        cluster.restore(backup).ok();
+        cluster
+    }
+
+    /// `clusterctl restore` into this cluster's folder.
+    pub fn restore(&self, backup: &Path) -> Output {
+        let mut command = self.clusterctl(&["restore", "--single", "--node", &self.name]);
+        command.arg(backup);
+        self.place(&mut command);
+        run(&mut command)
     }
 
     /// `clusterctl up`, as the first time or again.
     pub fn start(&self) -> Output {
         let mut command =
             self.clusterctl(&["up", "--node", &self.name, "--domain", &self.domain()]);
+        self.place(&mut command);
+        run(&mut command)
+    }
+
+    /// Says where on this machine it shall be.
+    fn place(&self, command: &mut Command) {
         command.arg("--ca-out").arg(self.ca_file());
         let ports = [
             ("--http-port", self.http_port()),
@@ -71,7 +99,6 @@ impl Cluster {
         for (flag, port) in ports {
             command.arg(flag).arg(port.to_string());
         }
-        run(&mut command)
     }
 
     /// `clusterctl ARGUMENTS` for this cluster.
@@ -99,7 +126,7 @@ impl Cluster {
 
     /// Apps answer below it.
     pub fn domain(&self) -> String {
-        format!("{}.localhost", self.name)
+        self.domain.clone()
     }
 
     /// Where `paasctl` finds the API.

@@ -4,6 +4,7 @@ use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use http::{Method, StatusCode};
+use hyper::body::Incoming;
 use proto::problem::Problem;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
@@ -87,25 +88,47 @@ impl Api {
         self.ask(Method::DELETE, path, Vec::new()).await.map(|_| ())
     }
 
+    /// Asks for an answer that is read as it comes.
+    pub async fn stream(&self, path: &str) -> anyhow::Result<Incoming> {
+        let asked = async |address| {
+            let asked = self.asked(Method::GET, path, &[]);
+            wire::stream_over_tls(address, self.tls.clone(), asked, LIMIT).await
+        };
+        let answer = self.of_any(asked).await?;
+        if !answer.status().is_success() {
+            return Err(refusal(&wire::collected(answer).await?));
+        }
+        Ok(answer.into_body())
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<Answer> {
+        let asked = async |address| {
+            let asked = self.asked(method.clone(), path, &body);
+            wire::over_tls(address, self.tls.clone(), asked, LIMIT).await
+        };
+        let answer = self.of_any(asked).await?;
+        if answer.status.is_success() { Ok(answer) } else { Err(refusal(&answer)) }
+    }
+
+    fn asked<'a>(&'a self, method: Method, path: &'a str, body: &[u8]) -> wire::Asked<'a> {
+        wire::Asked { method, path, token: self.token.as_deref(), body: body.to_vec() }
+    }
+
+    /// The answer of the first API that can be reached.
+    async fn of_any<T>(
+        &self,
+        ask: impl AsyncFn(SocketAddr) -> Result<T, HttpError>,
+    ) -> anyhow::Result<T> {
         let mut silent = None;
         for address in &self.addresses {
-            let asked = wire::Asked {
-                method: method.clone(),
-                path,
-                token: self.token.as_deref(),
-                body: body.clone(),
-            };
-            match wire::over_tls(*address, self.tls.clone(), asked, LIMIT).await {
-                Ok(answer) if answer.status.is_success() => return Ok(answer),
-                Ok(answer) => return Err(refusal(&answer)),
+            match ask(*address).await {
                 // Nothing was asked yet, so another may be.
                 Err(error @ HttpError::Connect(_)) => {
                     silent = Some(
                         anyhow::Error::new(error).context(format!("ask the API at {address}")),
                     );
                 }
-                Err(error) => return Err(error).context(format!("ask the API at {address}")),
+                answer => return answer.with_context(|| format!("ask the API at {address}")),
             }
         }
         Err(silent.unwrap_or_else(|| anyhow::Error::msg("find an address of the API")))

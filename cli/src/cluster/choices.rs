@@ -38,6 +38,10 @@ pub struct Choices {
     /// What makes this machine one of several; none on a machine alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub several: Option<Several>,
+    /// What the certificates of this node's parts carry where its cluster began anew from a backup, so that those of the
+    /// nodes that were prove nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub admission: String,
 }
 
 /// The ports that can be moved.
@@ -111,6 +115,7 @@ impl Choices {
             docker_socket: PathBuf::from("/var/run/docker.sock"),
             ca_out: layout.public_ca(),
             several: None,
+            admission: String::new(),
         }
     }
 
@@ -135,6 +140,7 @@ impl Choices {
                 .unwrap_or_else(|| self.docker_socket.clone()),
             ca_out: wishes.ca_out.clone().unwrap_or_else(|| self.ca_out.clone()),
             several: wishes.several.clone().or_else(|| self.several.clone()),
+            admission: self.admission.clone(),
         }
     }
 

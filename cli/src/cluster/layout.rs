@@ -95,6 +95,16 @@ impl Layout {
         self.data.join("controller").join("seal.key")
     }
 
+    /// The key by which git clients know the builder.
+    pub fn host_key(&self) -> PathBuf {
+        self.data.join("builder").join("ssh_host_ed25519_key")
+    }
+
+    /// What the controller begins its memory with, where that is a backup.
+    pub fn seed(&self) -> PathBuf {
+        self.data.join("controller").join("seed")
+    }
+
     /// What runs: records, locks, the table of programs.
     pub fn run(&self) -> PathBuf {
         self.data.join("run")

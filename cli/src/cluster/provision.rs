@@ -147,7 +147,8 @@ fn identity(
     ips.extend(choices.several.as_ref().map(|several| several.address));
     let subject = Subject { role, node: &choices.node, dns: vec!["localhost".to_owned()], ips };
     if !is_good(&folder.join(CERT_FILE), &folder.join(KEY_FILE), &subject.dns) {
-        authority.issue(&subject, IDENTITY_DAYS)?.write(&folder, authority.ca_pem())?;
+        let issued = authority.issue_admitted(&subject, &choices.admission, IDENTITY_DAYS)?;
+        issued.write(&folder, authority.ca_pem())?;
     }
     Ok(())
 }

@@ -3,8 +3,9 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -12,7 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// A machine that is there takes connections at once.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -74,24 +75,59 @@ pub async fn over_tls(
     limit: Duration,
 ) -> Result<Answer, HttpError> {
     within(limit, async {
-        let connecting = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address)).await;
-        let stream = connecting
-            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
-            .map_err(HttpError::Connect)?;
-        let name = ServerName::from(address.ip());
-        let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(HttpError::Tls)?;
-        let mut request = Request::builder()
-            .method(asked.method)
-            .uri(asked.path)
-            .header("host", address.to_string())
-            .header("content-type", "application/json");
-        if let Some(token) = asked.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let request = request.body(Full::from(asked.body)).map_err(|_| HttpError::Malformed)?;
-        send(stream, request).await
+        let stream = dial(address, tls).await?;
+        send(stream, request(address, asked)?).await
     })
     .await
+}
+
+/// The same, with an answer that is read as it comes. Only its beginning has a limit.
+pub async fn stream_over_tls(
+    address: SocketAddr,
+    tls: Arc<ClientConfig>,
+    asked: Asked<'_>,
+    limit: Duration,
+) -> Result<Response<Incoming>, HttpError> {
+    within(limit, async {
+        let stream = TokioIo::new(dial(address, tls).await?);
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(stream).await.map_err(HttpError::Protocol)?;
+        // What goes wrong with it is told to whoever reads the answer.
+        tokio::spawn(connection);
+        sender.send_request(request(address, asked)?).await.map_err(HttpError::Protocol)
+    })
+    .await
+}
+
+/// The whole of an answer that came as a stream.
+pub async fn collected(response: Response<Incoming>) -> Result<Answer, HttpError> {
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+    Ok(Answer { status, body: body.map_err(HttpError::Body)?.to_bytes() })
+}
+
+async fn dial(
+    address: SocketAddr,
+    tls: Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, HttpError> {
+    let connecting = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address)).await;
+    let stream = connecting
+        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        .map_err(HttpError::Connect)?;
+    let name = ServerName::from(address.ip());
+    TlsConnector::from(tls).connect(name, stream).await.map_err(HttpError::Tls)
+}
+
+fn request(address: SocketAddr, asked: Asked<'_>) -> Result<Request<Full<Bytes>>, HttpError> {
+    let mut request = Request::builder()
+        .method(asked.method)
+        .uri(asked.path)
+        .header("host", address.to_string())
+        .header("content-type", "application/json");
+    if let Some(token) = asked.token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    request.body(Full::from(asked.body)).map_err(|_| HttpError::Malformed)
 }
 
 /// Asks a server on this machine.
@@ -147,10 +183,10 @@ pub async fn over_socket(
     .await
 }
 
-async fn within(
+async fn within<T>(
     limit: Duration,
-    asked: impl Future<Output = Result<Answer, HttpError>>,
-) -> Result<Answer, HttpError> {
+    asked: impl Future<Output = Result<T, HttpError>>,
+) -> Result<T, HttpError> {
     tokio::time::timeout(limit, asked).await.unwrap_or(Err(HttpError::Timeout(limit)))
 }
 
@@ -176,12 +212,8 @@ async fn send(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(HttpError::Protocol)?;
-    let asked = async {
-        let response = sender.send_request(request).await.map_err(HttpError::Protocol)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-        Ok(Answer { status, body: body.map_err(HttpError::Body)?.to_bytes() })
-    };
+    let asked =
+        async { collected(sender.send_request(request).await.map_err(HttpError::Protocol)?).await };
     let mut asked = std::pin::pin!(asked);
     tokio::select! {
         answer = &mut asked => answer,

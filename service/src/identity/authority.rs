@@ -138,6 +138,17 @@ impl Authority {
         self.issue_between(subject, from, until)
     }
 
+    /// The same, with the mark of one admission of the node.
+    pub fn issue_admitted(
+        &self,
+        subject: &Subject<'_>,
+        admission: &str,
+        valid_days: u32,
+    ) -> Result<Issued, AuthorityError> {
+        let (from, until) = validity(valid_days);
+        self.issue_new_key(&part_params(subject, admission, from, until)?)
+    }
+
     /// The authority of these PEM texts.
     pub fn from_pem(ca_pem: &str, key_pem: &str) -> Result<Authority, AuthorityError> {
         let failed =

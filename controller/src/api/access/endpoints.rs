@@ -36,6 +36,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("DELETE", "/v1/users/{user}", Right::ChangeSelf),
     endpoint("PUT", "/v1/settings/registration", Right::Administer),
     endpoint("GET", "/v1/cluster", Right::Administer),
+    endpoint("GET", "/v1/cluster/backup", Right::Administer),
     endpoint("GET", "/v1/cluster/capacity", Right::Administer),
     endpoint("POST", "/v1/cluster/tokens", Right::Administer),
     endpoint("POST", "/v1/cluster/join", Right::Public),
