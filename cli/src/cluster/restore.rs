@@ -15,7 +15,10 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use proto::dump::{self, Seed};
+use proto::{
+    api::NewJoinToken,
+    dump::{self, Seed},
+};
 use rand::Rng;
 use service::durable::{PRIVATE, PUBLIC, create_private_dir, free_bytes, write_atomically};
 use service::identity::{CA_FILE, CA_KEY_FILE};
@@ -87,7 +90,7 @@ pub async fn restore(restore: Restore) -> anyhow::Result<ExitCode> {
     tell(&choices, &checked);
     if choices.several.is_some() {
         output::line("");
-        return init::create_token(layout, None, false).await;
+        return init::create_token(layout, &NewJoinToken::default(), false).await;
     }
     Ok(ExitCode::SUCCESS)
 }
