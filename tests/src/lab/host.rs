@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use super::{Lab, done, network, processes, until};
+use crate::person::Platform;
 
 /// How large a host's disk seems; only what is written takes space.
 const DISK_BYTES: u64 = 10 << 30;
@@ -63,16 +64,6 @@ impl Host {
     /// The node's data.
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")
-    }
-
-    /// The authority to trust.
-    pub fn ca_file(&self) -> PathBuf {
-        self.folder.join("ca.pem")
-    }
-
-    /// Where `paasctl` finds this node's API.
-    pub fn api(&self) -> String {
-        format!("https://{}:8000", self.address)
     }
 
     /// Whether anything of it runs.
@@ -184,6 +175,16 @@ impl Host {
         }
     }
 
+    /// Ends the engine, and its containers with it, as a service manager does, and starts it again.
+    pub fn restart_docker(&self) -> Result<()> {
+        let pid = fs::read_to_string(self.folder.join("docker.pid"))?.trim().to_owned();
+        done(Command::new("kill").args(["-TERM", &pid]))?;
+        until("the Docker Engine has ended", || {
+            !fs::read(Path::new("/proc").join(&pid).join("cmdline")).is_ok_and(|it| !it.is_empty())
+        })?;
+        self.start_docker()
+    }
+
     pub(super) fn load(&self, image: &Path) -> Result<()> {
         done(self.docker(&["load", "--input"]).arg(image)).map(|_| ())
     }
@@ -261,5 +262,19 @@ impl Host {
 
     fn socket(&self) -> PathBuf {
         self.folder.join("docker.sock")
+    }
+}
+
+impl Platform for Host {
+    fn api(&self) -> String {
+        format!("https://{}:8000", self.address)
+    }
+
+    fn ca_file(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.folder.join("people")
     }
 }

@@ -1,0 +1,218 @@
+//! Parts die, freeze and are cut off while all machines live: no unit is touched that need not be, and no request fails.
+
+#![expect(clippy::unwrap_used, reason = "a story ends where something fails that should not")]
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tests::lab::{Host, TemporaryLab, Watch};
+use tests::{DEMO, Load, Person, Repository, rows, run, step, until};
+
+/// Of this test alone.
+const NUMBER: u8 = 43;
+const HOST: &str = "shop.apps.localhost";
+/// The exclusive process, as no other process of the machine is called.
+const CLOCK: [&str; 3] = ["python3", "clock.py", "lab-43"];
+const PROCFILE: &str = "web: python3 server.py\nclock: python3 clock.py lab-43\n";
+const FILES: [(&str, &str); 3] =
+    [("Procfile", PROCFILE), DEMO[1], ("clock.py", include_str!("../fixtures/clock.py"))];
+const PATHS: [&str; 2] = ["/", "/slow?ms=300"];
+
+/// How long a part is frozen.
+const FROZEN: Duration = Duration::from_secs(20);
+/// How long after the loss of the leading controller or member changes may be refused, on a busy machine.
+const WRITABLE_WITHIN: Duration = Duration::from_secs(10);
+const AGENT_BACK_WITHIN: Duration = Duration::from_secs(8);
+/// An exclusive unit that is cut off ends itself.
+const FENCED_WITHIN: Duration = Duration::from_secs(9);
+const REPLACED_WITHIN: Duration = Duration::from_secs(20);
+/// What a slow cable carries, and for how long nothing may come of it.
+const SLOW_KILOBITS: u32 = 256;
+const SLOW_FOR: Duration = Duration::from_secs(30);
+
+#[test]
+fn faults_of_parts_touch_no_unit() {
+    let lab = TemporaryLab::up(NUMBER);
+    let hosts = lab.hosts();
+    let people = Person::everywhere(&hosts, "olga");
+    let shop = Repository::deployed(&people[0], "shop", &FILES);
+    shop.paasctl(&people[0], &["exclusive:on", "clock"]).ok();
+    shop.paasctl(&people[0], &["scale", "web=3", "clock=1"]).ok();
+    let story = Story { lab, hosts: &hosts, people: &people, clock: Watch::start(&CLOCK) };
+    story.settle("deployed");
+
+    story.untouched("the store's leading member is killed", || {
+        let leader = story.lab.store_leader().unwrap();
+        leader.signal("etcd", "-KILL");
+        story.takes_a_change(&leader, "killed");
+    });
+    story.untouched("the store's leading member is frozen", || {
+        let leader = story.lab.store_leader().unwrap();
+        story.frozen(&leader, "etcd");
+    });
+    story.untouched("the leading controller is frozen", || {
+        let leader = story.lab.leader().unwrap();
+        story.frozen(&leader, "controller");
+    });
+    story.untouched("an agent is killed", || {
+        let host = &hosts[1];
+        let killed = host.signal("agent", "-KILL");
+        let began = Instant::now();
+        until("it runs again", || host.pid("agent").filter(|pid| *pid != killed));
+        until("its node is ready", || (hosts[0].ready_nodes() == 3).then_some(()));
+        assert!(began.elapsed() < AGENT_BACK_WITHIN, "{:?}", began.elapsed());
+    });
+    story.untouched("a cable is slow", || {
+        hosts[2].slow(SLOW_KILOBITS).unwrap();
+        let began = Instant::now();
+        while began.elapsed() < SLOW_FOR {
+            assert!(!story.is_lost(&hosts[2]), "{} only is slow", hosts[2].name);
+        }
+        hosts[2].heal().unwrap();
+    });
+    story.docker_restarts(&hosts[1]);
+    story.cut();
+    assert_eq!(story.clock.most(), 1, "the exclusive process never ran twice at once");
+}
+
+struct Story<'a> {
+    lab: TemporaryLab,
+    hosts: &'a [Host],
+    people: &'a [Person<'a>],
+    clock: Watch,
+}
+
+impl Story<'_> {
+    /// A fault under load at all routers, after which every container is still the same.
+    fn untouched(&self, what: &str, fault: impl FnOnce()) {
+        step(what);
+        let (before, load) = (self.units(self.hosts), self.load(self.hosts));
+        let began = Instant::now();
+        fault();
+        self.settle("the fault is over");
+        step(&format!("all was well after {:.1?}", began.elapsed()));
+        assert_eq!(self.units(self.hosts), before, "no unit was touched");
+        end(load);
+    }
+
+    fn frozen(&self, host: &Host, program: &str) {
+        let pid = host.signal(program, "-STOP").to_string();
+        let began = Instant::now();
+        self.takes_a_change(host, &format!("frozen-{program}"));
+        while began.elapsed() < FROZEN {
+            assert!(self.hosts.iter().all(|host| !self.is_lost(host)), "no node is lost by it");
+        }
+        run(std::process::Command::new("kill").args(["-CONT", &pid])).ok();
+    }
+
+    /// Scenario 7: only that node's units bounce.
+    fn docker_restarts(&self, host: &Host) {
+        step("a Docker Engine restarts");
+        let others: Vec<Host> = self.others(host);
+        let (before, load) = (self.units(&others), self.load(self.hosts));
+        host.restart_docker().unwrap();
+        self.settle("the engine is back");
+        assert!(before.is_subset(&self.units(&others)), "no unit of another node was touched");
+        end(load);
+    }
+
+    /// Scenario 9, with the exclusive unit on the wrong side.
+    fn cut(&self) {
+        let has_clock = |host: &Host| host.units("shop").iter().any(|(_, it)| it == "clock");
+        let cut = self.hosts.iter().find(|host| has_clock(host)).unwrap();
+        let others = self.others(cut);
+        let before = self.units(&others);
+        step(&format!("{}, which runs the exclusive unit, is cut off", cut.name));
+        let load = self.load(&others);
+        let began = Instant::now();
+        cut.cut().unwrap();
+        until("the exclusive unit ends itself", || (!has_clock(cut)).then_some(()));
+        assert!(began.elapsed() < FENCED_WITHIN, "{:?}", began.elapsed());
+        until("the others run everything", || self.runs_on(&others).then_some(()));
+        assert!(began.elapsed() < REPLACED_WITHIN, "{:?}", began.elapsed());
+        assert!(before.is_subset(&self.units(&others)), "the others' units were left alone");
+        let kept: Vec<String> = cut.units("shop").into_iter().map(|(_, process)| process).collect();
+        assert_eq!(kept, ["web"], "what may run twice runs on");
+
+        step("and connected again");
+        cut.heal().unwrap();
+        self.settle("the cable is in again");
+        end(load);
+    }
+
+    /// Which one of the others takes, whatever is wrong with this host.
+    fn takes_a_change(&self, but: &Host, fault: &str) {
+        let began = Instant::now();
+        let label = format!("fault={fault}");
+        let change = ["nodes:label", &but.name, &label];
+        until("a change is taken", || {
+            let is_taken = |host: &Host| run(&mut host.clusterctl(&change)).code == Some(0);
+            self.others(but).iter().any(is_taken).then_some(())
+        });
+        step(&format!("a change was taken after {:.1?}", began.elapsed()));
+        assert!(began.elapsed() < WRITABLE_WITHIN, "{:?}", began.elapsed());
+    }
+
+    fn is_lost(&self, host: &Host) -> bool {
+        let nodes = run(&mut self.others(host)[0].clusterctl(&["nodes", "--json"])).stdout;
+        let Ok(nodes) = serde_json::from_str::<Value>(&nodes) else { return false };
+        rows(&nodes)
+            .iter()
+            .any(|node| node["name"] == host.name.as_str() && node["state"] == "lost")
+    }
+
+    /// Waits until all hosts are ready, and run exactly what is wanted.
+    fn settle(&self, when: &str) {
+        until(&format!("{when}: nodes are ready and units are as wanted"), || {
+            let is_ready = |host: &Host| host.ready_nodes() == self.hosts.len();
+            (self.hosts.iter().all(is_ready) && self.runs_on(self.hosts)).then_some(())
+        });
+    }
+
+    fn runs_on(&self, hosts: &[Host]) -> bool {
+        let mut types: Vec<String> =
+            self.units(hosts).into_iter().map(|(_, _, process)| process).collect();
+        types.sort();
+        let all_ready = || {
+            let ps = self.at(&hosts[0]).does(&["ps", "-a", "shop", "--json"]).stdout;
+            let Ok(told) = serde_json::from_str::<Value>(&ps) else { return false };
+            let is_here = |unit: &&Value| hosts.iter().any(|it| unit["node"] == it.name.as_str());
+            let mut units = rows(&told["units"]).iter().filter(is_here);
+            units.clone().count() == 4 && units.all(|unit| unit["state"] == "ready")
+        };
+        types == ["clock", "web", "web", "web"] && self.clock.now() == 1 && all_ready()
+    }
+
+    /// Containers: host, id, type.
+    fn units(&self, hosts: &[Host]) -> BTreeSet<(String, String, String)> {
+        let of = |host: &Host| {
+            let name = host.name.clone();
+            host.units("shop").into_iter().map(move |(id, process)| (name.clone(), id, process))
+        };
+        hosts.iter().flat_map(of).collect()
+    }
+
+    fn at(&self, host: &Host) -> &Person<'_> {
+        let place = self.hosts.iter().position(|other| other.name == host.name).unwrap();
+        &self.people[place]
+    }
+
+    fn others(&self, than: &Host) -> Vec<Host> {
+        self.hosts.iter().filter(|host| host.name != than.name).cloned().collect()
+    }
+
+    fn load(&self, hosts: &[Host]) -> Vec<Load> {
+        hosts.iter().map(|host| Load::at(host.router(), HOST, &PATHS)).collect()
+    }
+}
+
+/// Ends loads that saw no failure.
+#[track_caller]
+fn end(loads: Vec<Load>) {
+    for load in loads {
+        let seen = load.stop();
+        assert_eq!(seen.failed, 0, "{seen:#?}");
+        assert!(seen.answered > 0, "{seen:?}");
+    }
+}
