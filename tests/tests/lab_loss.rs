@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::lab::{Host, TemporaryLab, Watch};
-use tests::{DEMO, Load, Person, Repository, rows, run, step, until};
+use tests::{DEMO, Load, Output, Person, Repository, rows, run, step, until};
 
 /// Of this test alone.
 const NUMBER: u8 = 42;
@@ -41,7 +41,7 @@ fn apps_outlive_the_loss_of_nodes() {
     story.one(&lab.leader().unwrap());
     story.two(&shop);
     story.all();
-    story.for_good(&shop);
+    story.for_good(&lab.store_leader().unwrap(), &shop);
     assert_eq!(story.clock.most(), 1, "the exclusive process never ran twice at once");
 }
 
@@ -115,19 +115,19 @@ impl Story<'_> {
         step(&format!("all but {} lose their power", last.name));
         let began = Instant::now();
         lost.iter().for_each(|host| host.power_off().unwrap());
+        shop.commit(&[("version.txt", "never")]);
+        // Nobody knows yet why nothing answers; that much is said.
+        self.push(shop, last).fails_with(" !     ");
         until("reads are marked as old", || {
             let output = olga.does(&["ps", "-a", "shop"]);
             (output.code == Some(0) && output.stderr.contains("has no quorum")).then_some(())
         });
         let refused = olga.does(&["config:set", "-a", "shop", "NEVER=1"]);
-        refused.fails_with("too few of the cluster's control nodes are there: nothing was changed");
-        let refused = olga.does(&["config:set", "-a", "shop", "NEVER=1"]);
-        refused.fails_with("it ends by itself when enough of the others return");
-        // To the last node's own builder, although the remote is another's.
-        shop.commit(&[("version.txt", "never")]);
-        let url = format!("ssh://git@{}:2222/shop.git", last.address);
-        let push = run(&mut shop.git_command(&self.people[0], &["push", &url, "master"]));
-        push.fails_with("too few of the cluster's control nodes are there: nothing was changed");
+        let refused = refused
+            .fails_with("too few of the cluster's control nodes are there: nothing was changed");
+        refused.says("it ends by itself when enough of the others return");
+        self.push(shop, last)
+            .fails_with("too few of the cluster's control nodes are there: nothing was changed");
         end(load);
 
         for program in ["controller", "agent", "logger", "registry-proxy", "builder", "router"] {
@@ -192,10 +192,9 @@ impl Story<'_> {
         assert_eq!(releases(), before);
     }
 
-    /// A living node is drained and taken out of the cluster.
-    fn for_good(&self, shop: &Repository) {
-        let (left, gone) = (&self.hosts[..2], &self.hosts[2]);
-        let left: Vec<&Host> = left.iter().collect();
+    /// A living node, whose member leads the store, is drained and taken out of the cluster.
+    fn for_good(&self, gone: &Host, shop: &Repository) {
+        let left = self.others(&[gone]);
         step(&format!("{} is drained and removed under load", gone.name));
         let loads = self.loads(&left);
         run(&mut left[0].clusterctl(&["drain", &gone.name])).ok();
@@ -209,11 +208,11 @@ impl Story<'_> {
             until("the store has one other member", || (host.known_members() == 1).then_some(()));
         }
         shop.commit(&[("version.txt", "of two nodes")]);
-        shop.push(&self.people[0], "master").ok();
+        self.push(shop, left[0]).ok();
         self.settle_on(&left, "a push with two");
         assert_eq!(gone.units("shop"), vec![]);
-        for olga in &self.people[..2] {
-            let logs = olga.does(&["logs", "-a", "shop", "-n", "5"]).ok();
+        for host in &left {
+            let logs = self.at(host).does(&["logs", "-a", "shop", "-n", "5"]).ok();
             assert!(!logs.stderr.contains(&gone.name), "{logs:?}");
         }
         let nodes = run(&mut left[1].clusterctl(&["nodes", "--json"])).ok().json();
@@ -233,6 +232,12 @@ impl Story<'_> {
         });
         self.settle(&format!("{} is back", host.name));
         loads.into_iter().for_each(end);
+    }
+
+    /// To this host's own builder, whichever one the remote names.
+    fn push(&self, shop: &Repository, host: &Host) -> Output {
+        let url = format!("ssh://git@{}:2222/shop.git", host.address);
+        run(&mut shop.git_command(&self.people[0], &["push", &url, "master"]))
     }
 
     fn settle(&self, when: &str) {

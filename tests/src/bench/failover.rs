@@ -132,11 +132,12 @@ impl Bench<'_> {
             peer: None,
         }
         .print();
-        drop(swarm);
         match fault {
             Fault::PowerOff => lost.start().expect("the host starts"),
             Fault::Cut => lost.heal().expect("the cable is put in"),
         }
+        // Only now: the lost host leaves it as well.
+        drop(swarm);
     }
 
     /// Two units on the victim and another node, one on the victim.

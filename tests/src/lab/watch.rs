@@ -71,3 +71,26 @@ fn is(process: &Path, command: &[String]) -> bool {
     let words = line.strip_suffix(b"\0").unwrap_or(&line).split(|byte| *byte == 0);
     words.eq(command.iter().map(String::as_bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::until;
+
+    #[test]
+    fn two_at_once_are_seen_and_what_only_looks_alike_is_not() {
+        let watch = Watch::start(&["sleep", "98.7"]);
+        let sleep = |seconds| Command::new("sleep").arg(seconds).spawn().expect("sleep starts");
+        let mut alone = [sleep("98.7"), sleep("98.70")];
+        until("one is seen", || (watch.most() == 1).then_some(()));
+        let mut second = sleep("98.7");
+        until("two are seen", || (watch.most() == 2).then_some(()));
+        for child in alone.iter_mut().chain([&mut second]) {
+            child.kill().expect("a child can be killed");
+            child.wait().expect("a child can be waited for");
+        }
+        assert_eq!((watch.now(), watch.most()), (0, 2));
+    }
+}

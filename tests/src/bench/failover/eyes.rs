@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const PERIOD: Duration = Duration::from_millis(50);
 /// As many requests may hang at once before a look is late.
 const PAIRS: usize = 4;
-const TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Who is asked, and for what.
 #[derive(Clone)]
