@@ -72,6 +72,14 @@ impl Load {
         self.shared.answered.load(Ordering::Relaxed)
     }
 
+    /// Waits for the requests in flight; there were some, and none failed.
+    #[track_caller]
+    pub fn saw_no_failure(self) {
+        let seen = self.stop();
+        assert_eq!(seen.failed, 0, "{seen:#?}");
+        assert!(seen.answered > 0, "{seen:?}");
+    }
+
     /// Waits for the requests in flight and says what was seen.
     pub fn stop(self) -> Seen {
         self.shared.stop.store(true, Ordering::Relaxed);
