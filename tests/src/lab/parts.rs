@@ -11,6 +11,8 @@ use crate::command::run;
 /// Where the controller, and the member of the store, tell their metrics.
 const CONTROLLER_METRICS: &str = "127.0.0.1:7410";
 const STORE_METRICS: &str = "127.0.0.1:7406";
+/// Where members of the store reach each other.
+const MEMBER_PORT: u16 = 7405;
 
 impl Host {
     /// Its router.
@@ -38,12 +40,15 @@ impl Host {
         self.tells(STORE_METRICS, "etcd_server_is_leader 1")
     }
 
-    /// How many other members its member of the store knows.
-    pub fn known_members(&self) -> usize {
-        self.metrics(STORE_METRICS)
-            .lines()
-            .filter(|line| line.starts_with("etcd_network_known_peers{"))
-            .count()
+    /// The members of the store that its own member knows, by name.
+    pub fn store_members(&self) -> Vec<String> {
+        let identity = self.data().join("etcd/peer");
+        let mut curl = self.command("curl");
+        curl.args(["-sS", "--max-time", "5", "--http1.1", "--insecure", "--cert"]);
+        curl.arg(identity.join("cert.pem")).arg("--key").arg(identity.join("key.pem"));
+        let told = run(curl.arg(format!("https://{}:{MEMBER_PORT}/members", self.address))).stdout;
+        let members: Vec<Value> = serde_json::from_str(&told).unwrap_or_default();
+        members.iter().filter_map(|member| member["name"].as_str().map(str::to_owned)).collect()
     }
 
     /// The containers of an app's units that run here, with their type.
