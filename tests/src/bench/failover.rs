@@ -120,8 +120,10 @@ impl Bench<'_> {
             let is_allowed = |host: &&Host| allowed[..units].iter().any(|it| it.name == host.name);
             let others: Vec<&Host> = self.hosts.iter().filter(|host| !is_allowed(host)).collect();
             others.iter().for_each(|host| duty(host, "cordon"));
-            olga.does(&["scale", "-a", app, &format!("web={units}")]).ok();
-            olga.does(&["restart", "-a", app]).ok();
+            // From none: what is there already has a say in where others go.
+            for count in [0, units] {
+                olga.does(&["scale", "-a", app, &format!("web={count}")]).ok();
+            }
             others.iter().for_each(|host| duty(host, "uncordon"));
             for host in allowed[..units].iter() {
                 until("the units are where they should be", || {
