@@ -155,11 +155,13 @@ impl Listener for Link {
             Ok(table) => self.apply(table).map_err(anyhow::Error::from),
             Err(error) => Err(anyhow::Error::from(error).context("read a route table")),
         };
-        applied.map(|()| drop(self.is_fresh.send_replace(true))).map_err(|error| {
+        applied.map_err(|error| {
             let error = format!("{error:#}");
             tracing::error!(error, "a route table is refused; the last one stays in force");
             Refused(error)
-        })
+        })?;
+        self.is_fresh.send_replace(true);
+        Ok(())
     }
 }
 
