@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use tests::Platform as _;
 use tests::lab::Lab;
 
 /// The number of the lab that people play with; tests have others.

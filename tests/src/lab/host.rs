@@ -66,6 +66,16 @@ impl Host {
         self.folder.join("data")
     }
 
+    /// The authority to trust.
+    pub fn ca_file(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    /// Where `paasctl` finds this node's API.
+    pub fn api(&self) -> String {
+        format!("https://{}:8000", self.address)
+    }
+
     /// Whether anything of it runs.
     pub fn is_on(&self) -> bool {
         !processes::of(self).is_empty()
@@ -267,11 +277,11 @@ impl Host {
 
 impl Platform for Host {
     fn api(&self) -> String {
-        format!("https://{}:8000", self.address)
+        self.api()
     }
 
     fn ca_file(&self) -> PathBuf {
-        self.folder.join("ca.pem")
+        self.ca_file()
     }
 
     fn scratch(&self) -> PathBuf {
