@@ -45,9 +45,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use model::incarnation::Incarnation;
 use model::node::{Addresses, Member};
-use service::{Admin, Clock, Identity, Stop, Tasks, Wake, durable};
+use service::{Admin, Clock, Gauge, Identity, Stop, Tasks, Wake, durable};
 use store::{EmbeddedStore, EtcdMembers, EtcdOptions, EtcdStore, EtcdTls, Store, StoreError};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tonic::transport::server::TcpIncoming;
 
 pub use crate::config::Config;
@@ -213,6 +214,9 @@ impl Controller {
             logs,
             members: members.clone(),
         };
+        let admin = admin(&mind.observer, &wake);
+        let leads = admin.metrics().gauge("controller_leads", "1 while this controller plans.");
+        tasks.spawn("lead", tell_lead(mind.leader.leading(), leads, stop.clone()));
         let builds = Builds::new(context.clone());
         let life = incarnation::outlived(mind.observer.clone(), self.incarnation, stop.clone());
         tasks.spawn("life of the store", life);
@@ -230,7 +234,7 @@ impl Controller {
             stop: stop.clone(),
         };
 
-        tasks.spawn("admin", admin(&mind.observer, &wake).serve(self.admin, stop.clone()));
+        tasks.spawn("admin", admin.serve(self.admin, stop.clone()));
         tasks.spawn("gateway", gateway.serve(self.gateway, context.clone()));
         tasks.spawn("api", https::serve(self.api, api_tls, api::router(context), stop));
         Ok(tasks.finish().await?)
@@ -255,6 +259,17 @@ fn admin(observer: &Arc<Observer>, wake: &Wake) -> Admin {
     let wake = wake.clone();
     admin.check("planner", move || wake.check());
     admin
+}
+
+/// Tells operators whether this controller leads.
+async fn tell_lead(mut leading: watch::Receiver<bool>, leads: Gauge, stop: Stop) {
+    loop {
+        leads.set(i64::from(*leading.borrow_and_update()));
+        tokio::select! {
+            () = stop.wait() => return,
+            Ok(()) = leading.changed() => {}
+        }
+    }
 }
 
 type OpenStore = (Arc<dyn Store>, Option<EtcdMembers>);

@@ -78,6 +78,10 @@ async fn try_admit(members: &EtcdMembers, name: &str, url: &str) -> Result<Strin
 /// Takes the member of a node out, if there is one. One that never started has no name, but the node's address.
 pub async fn dismiss(members: &EtcdMembers, node: &NodeSpec) -> Result<(), MemberError> {
     for member in members.list().await?.iter().filter(|member| is_of(member, node)) {
+        if let Err(error) = members.step_aside(member.id).await {
+            // Without it changes wait for an election, no more.
+            tracing::warn!(node = %node.name, %error, "a leading member did not hand over the lead");
+        }
         members.remove(member.id).await?;
     }
     Ok(())

@@ -20,6 +20,9 @@ use crate::{fleet::Fleet, numbers::Numbers, tls::Certificates};
 /// How often the status is told when nothing changes.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a router that was just started waits for a table before it serves from the last one on its disk: units of a
+/// table that is old may be gone, and their addresses another's.
+const FRESH_WITHIN: Duration = Duration::from_secs(2);
 /// The largest table: thousands of apps with certificates.
 const MAX_TABLE_BYTES: usize = 64 * 1024 * 1024;
 const TABLE_FILE: &str = "table.json";
@@ -42,6 +45,8 @@ pub struct Link {
     pub emptied: watch::Sender<()>,
     /// Wakes the reports when a table was applied, and the keeper.
     pub applied: watch::Sender<Option<Arc<RouteTable>>>,
+    /// Whether a gateway has told a table in this run.
+    pub is_fresh: watch::Sender<bool>,
 }
 
 impl Link {
@@ -154,8 +159,16 @@ impl Listener for Link {
             let error = format!("{error:#}");
             tracing::error!(error, "a route table is refused; the last one stays in force");
             Refused(error)
-        })
+        })?;
+        self.is_fresh.send_replace(true);
+        Ok(())
     }
+}
+
+/// Returns when a gateway has told a table, or none did for a while.
+pub async fn fresh(mut is_fresh: watch::Receiver<bool>) {
+    // When nobody tells one, the kept table is the best there is.
+    let _ = tokio::time::timeout(FRESH_WITHIN, is_fresh.wait_for(|is_fresh| *is_fresh)).await;
 }
 
 /// The table of the last run. A file that cannot be read is told and not used: a gateway will send another.

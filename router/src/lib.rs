@@ -111,10 +111,12 @@ impl Router {
             numbers: numbers.clone(),
             emptied: signals.emptied.clone(),
             applied: watch::Sender::new(None),
+            is_fresh: watch::Sender::new(false),
         };
         if let Some(table) = gateway::kept(&config.place.folder) {
             link.apply(table).context("serve from the kept route table")?;
         }
+        let is_fresh = link.is_fresh.subscribe();
         let proxy = Arc::new(Proxy {
             fleet: fleet.clone(),
             timeouts: config.timeouts,
@@ -137,8 +139,15 @@ impl Router {
         tasks.spawn("report", link.report(stop.clone()));
         let caretaker = Caretaker { fleet, numbers, clock, certificates, config };
         tasks.spawn("caretaker", caretaker.run(stop.clone()));
-        tasks.spawn("http", edge.clone().serve(self.http, None));
-        tasks.spawn("https", edge.serve(self.https, Some(acceptor)));
+        for (name, listener, tls) in
+            [("http", self.http, None), ("https", self.https, Some(acceptor))]
+        {
+            let (edge, is_fresh) = (edge.clone(), is_fresh.clone());
+            tasks.spawn(name, async move {
+                gateway::fresh(is_fresh).await;
+                edge.serve(listener, tls).await;
+            });
+        }
         tasks.spawn("connections", async move {
             stop.wait().await;
             tracker.close();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command::{Output, program, run};
+use crate::person::Platform;
 
 /// All programs of a cluster.
 pub const PROGRAMS: [&str; 6] =
@@ -192,6 +193,20 @@ impl Cluster {
         let pid = self.pid(program).unwrap_or_else(|| panic!("{program} runs: {}", self.status()));
         run(Command::new("kill").args(["-KILL", &pid.to_string()])).ok();
         pid
+    }
+}
+
+impl Platform for Cluster {
+    fn api(&self) -> String {
+        self.api()
+    }
+
+    fn ca_file(&self) -> PathBuf {
+        self.ca_file()
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.scratch().to_owned()
     }
 }
 

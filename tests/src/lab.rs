@@ -11,7 +11,10 @@
 
 mod host;
 mod network;
+mod parts;
 mod processes;
+mod temporary;
+mod watch;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -22,6 +25,8 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 pub use host::Host;
+pub use temporary::TemporaryLab;
+pub use watch::Watch;
 
 /// Where labs are written down; gone with a reboot, as are their namespaces.
 const RECORDS: &str = "/run/trireme-lab";
@@ -103,6 +108,26 @@ impl Lab {
         until("every node is ready for every other", || {
             self.hosts().iter().all(|host| host.ready_nodes() == usize::from(self.nodes))
         })
+    }
+
+    /// The host whose controller leads.
+    pub fn leader(&self) -> Result<Host> {
+        self.the_one("whose controller leads", Host::leads)
+    }
+
+    /// The host whose member leads the store.
+    pub fn store_leader(&self) -> Result<Host> {
+        self.the_one("whose member leads the store", Host::leads_the_store)
+    }
+
+    fn the_one(&self, what: &str, is_it: impl Fn(&Host) -> bool) -> Result<Host> {
+        let mut found = Vec::new();
+        until(&format!("there is one host {what}"), || {
+            found = self.hosts();
+            found.retain(&is_it);
+            found.len() == 1
+        })?;
+        Ok(found.remove(0))
     }
 
     /// The address of a host; 1 is n1.

@@ -19,7 +19,7 @@ pub use cluster::Cluster;
 pub use command::{Output, program, rows, run};
 pub use disk::Disk;
 pub use load::Load;
-pub use person::Person;
+pub use person::{Person, Platform};
 pub use repository::{DEMO, Repository};
 pub use terminal::Terminal;
 pub use wait::until;

@@ -1,5 +1,6 @@
 //! Steady traffic over keep-alive connections that counts what fails.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,8 +46,13 @@ pub struct Seen {
 }
 
 impl Load {
-    /// One client per path, each on a connection of its own.
+    /// One client per path of a router on this machine, each on a connection of its own.
     pub fn start(port: u16, host: &str, paths: &[&str]) -> Load {
+        Load::at(SocketAddr::from(([127, 0, 0, 1], port)), host, paths)
+    }
+
+    /// The same with a router anywhere.
+    pub fn at(router: SocketAddr, host: &str, paths: &[&str]) -> Load {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -54,7 +60,7 @@ impl Load {
             .expect("a runtime can be made");
         let shared = Arc::new(Shared::default());
         let clients = paths.iter().map(|path| {
-            let client = client(shared.clone(), port, host.to_owned(), (*path).to_owned());
+            let client = client(shared.clone(), router, host.to_owned(), (*path).to_owned());
             runtime.spawn(client)
         });
         let clients = clients.collect();
@@ -64,6 +70,14 @@ impl Load {
     /// Requests answered so far.
     pub fn answered(&self) -> u64 {
         self.shared.answered.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the requests in flight; there were some, and none failed.
+    #[track_caller]
+    pub fn saw_no_failure(self) {
+        let seen = self.stop();
+        assert_eq!(seen.failed, 0, "{seen:#?}");
+        assert!(seen.answered > 0, "{seen:?}");
     }
 
     /// Waits for the requests in flight and says what was seen.
@@ -80,10 +94,10 @@ impl Load {
     }
 }
 
-async fn client(shared: Arc<Shared>, port: u16, host: String, path: String) {
+async fn client(shared: Arc<Shared>, router: SocketAddr, host: String, path: String) {
     let mut connection: Option<SendRequest<Empty<Bytes>>> = None;
     while !shared.stop.load(Ordering::Relaxed) {
-        let asked = ask(&mut connection, port, &host, &path);
+        let asked = ask(&mut connection, router, &host, &path);
         let failure = match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Ok(200)) => None,
             Ok(Ok(status)) => Some(format!("{path}: status {status}")),
@@ -110,16 +124,16 @@ async fn client(shared: Arc<Shared>, port: u16, host: String, path: String) {
 /// One request; a connection that the other side has closed in the meantime is opened anew.
 async fn ask(
     connection: &mut Option<SendRequest<Empty<Bytes>>>,
-    port: u16,
+    router: SocketAddr,
     host: &str,
     path: &str,
 ) -> anyhow::Result<u16> {
     let mut sender = match connection.take() {
         Some(sender) => sender,
-        None => connect(port).await?,
+        None => connect(router).await?,
     };
     if sender.ready().await.is_err() {
-        sender = connect(port).await?;
+        sender = connect(router).await?;
     }
     let request = hyper::Request::get(path).header("host", host).body(Empty::new())?;
     let response = sender.send_request(request).await?;
@@ -129,8 +143,8 @@ async fn ask(
     Ok(status)
 }
 
-async fn connect(port: u16) -> anyhow::Result<SendRequest<Empty<Bytes>>> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+async fn connect(router: SocketAddr) -> anyhow::Result<SendRequest<Empty<Bytes>>> {
+    let stream = TcpStream::connect(router).await?;
     let (sender, driver) = handshake(TokioIo::new(stream)).await?;
     tokio::spawn(driver);
     Ok(sender)

@@ -3,12 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cluster::Cluster;
 use crate::command::{Output, program, run, run_with_input};
+
+/// What a person needs of a cluster: its door, and a folder for a home.
+pub trait Platform: Sync {
+    /// Where `paasctl` finds the API.
+    fn api(&self) -> String;
+    /// The certificate authority to trust.
+    fn ca_file(&self) -> PathBuf;
+    /// A folder for what people keep.
+    fn scratch(&self) -> PathBuf;
+}
 
 /// A user of a cluster.
 pub struct Person<'a> {
-    cluster: &'a Cluster,
+    platform: &'a dyn Platform,
     /// Name.
     pub name: String,
     home: PathBuf,
@@ -19,27 +28,48 @@ pub const PASSWORD: &str = "correct horse battery";
 
 impl<'a> Person<'a> {
     /// Somebody without an account yet.
-    pub fn new(cluster: &'a Cluster, name: &str) -> Person<'a> {
-        let home = cluster.scratch().join(name);
+    pub fn new(platform: &'a dyn Platform, name: &str) -> Person<'a> {
+        let home = platform.scratch().join(name);
         std::fs::create_dir_all(&home).expect("the scratch folder takes a home");
-        Person { cluster, name: name.to_owned(), home }
+        Person { platform, name: name.to_owned(), home }
     }
 
     /// Registers, and adds a new key.
     #[track_caller]
-    pub fn registered(cluster: &'a Cluster, name: &str) -> Person<'a> {
-        let person = Person::new(cluster, name);
+    pub fn registered(platform: &'a dyn Platform, name: &str) -> Person<'a> {
+        let person = Person::new(platform, name);
         person.register().ok();
         person.add_key();
         person
     }
 
+    /// Somebody who registers at the first of these and logs in at the others, with a home for each.
+    #[track_caller]
+    pub fn everywhere<P: Platform>(platforms: &'a [P], name: &str) -> Vec<Person<'a>> {
+        let people = platforms.iter().enumerate().map(|(place, platform)| {
+            if place == 0 {
+                return Person::registered(platform, name);
+            }
+            let person = Person::new(platform, name);
+            person.log_in(name, PASSWORD).ok();
+            person
+        });
+        people.collect()
+    }
+
     /// `paasctl register`.
     pub fn register(&self) -> Output {
         let email = format!("{}@example.com", self.name);
-        let mut command = self.paasctl(&["register", &self.cluster.api()]);
+        let mut command = self.paasctl(&["register", &self.platform.api()]);
         command.args(["--username", &self.name, "--password", PASSWORD, "--email", &email]);
-        run(command.arg("--ca-file").arg(self.cluster.ca_file()))
+        run(command.arg("--ca-file").arg(self.platform.ca_file()))
+    }
+
+    /// `paasctl login` under any name.
+    pub fn log_in(&self, username: &str, password: &str) -> Output {
+        let mut command = self.paasctl(&["login", &self.platform.api(), "--username", username]);
+        command.args(["--password", password, "--ca-file"]);
+        run(command.arg(self.platform.ca_file()))
     }
 
     /// `ssh-keygen` and `paasctl keys:add`.
@@ -95,11 +125,6 @@ impl<'a> Person<'a> {
             key.display(),
             self.home.join("known_hosts").display()
         )
-    }
-
-    /// The cluster.
-    pub fn cluster(&self) -> &'a Cluster {
-        self.cluster
     }
 
     /// The home folder.

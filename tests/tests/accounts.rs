@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use tests::person::PASSWORD;
-use tests::{Cluster, DEMO, Output, Person, Repository, Terminal, rows, run, step};
+use tests::{Cluster, DEMO, Person, Repository, Terminal, rows, run, step};
 
 #[test]
 fn accounts_tokens_keys_and_apps_belong_to_somebody() {
@@ -32,8 +32,8 @@ fn sessions(cluster: &Cluster, olga: &Person<'_>) {
 
     step("a new password ends every other session, and the old password");
     let tablet = Person::new(cluster, "tablet");
-    log_in(&tablet, "olga", "not the password").fails_with("password is wrong");
-    log_in(&tablet, "olga", PASSWORD).ok();
+    tablet.log_in("olga", "not the password").fails_with("password is wrong");
+    tablet.log_in("olga", PASSWORD).ok();
     tablet.does(&["whoami"]).ok().says("olga");
     let change = |old: &str, new: &str| {
         olga.does_with_input(&["passwd", "--password-stdin"], format!("{old}\n{new}\n").as_bytes())
@@ -42,8 +42,8 @@ fn sessions(cluster: &Cluster, olga: &Person<'_>) {
     change(PASSWORD, "battery staple").ok();
     assert_eq!(tablet.does(&["whoami"]).fails_with("log in").code, Some(3));
     olga.does(&["whoami"]).ok();
-    log_in(&tablet, "olga", PASSWORD).fails_with("password is wrong");
-    log_in(&tablet, "olga", "battery staple").ok();
+    tablet.log_in("olga", PASSWORD).fails_with("password is wrong");
+    tablet.log_in("olga", "battery staple").ok();
 
     step("a logout ends the session there, not only here");
     let file = tablet.home().join("session.json");
@@ -51,12 +51,6 @@ fn sessions(cluster: &Cluster, olga: &Person<'_>) {
     tablet.does(&["logout"]).ok();
     std::fs::write(&file, before).unwrap();
     assert_eq!(tablet.does(&["apps"]).fails_with("log in").code, Some(3));
-}
-
-fn log_in(person: &Person<'_>, username: &str, password: &str) -> Output {
-    let cluster = person.cluster();
-    let mut login = person.paasctl(&["login", &cluster.api(), "--username", username]);
-    run(login.args(["--password", password, "--ca-file"]).arg(cluster.ca_file()))
 }
 
 fn keys(olga: &Person<'_>, app: &Repository) {

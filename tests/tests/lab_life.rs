@@ -3,21 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use tests::lab::Lab;
+use tests::lab::TemporaryLab;
 use tests::{run, step};
 
 /// Of this test alone.
 const NUMBER: u8 = 41;
-
-/// Clears the lab whatever happens.
-struct Down(Lab);
-
-impl Drop for Down {
-    fn drop(&mut self) {
-        let down = self.0.down();
-        assert!(down.is_ok() || std::thread::panicking(), "{down:?}");
-    }
-}
 
 fn left_behind() -> String {
     let links = run(Command::new("ip").args(["-brief", "link"])).ok().stdout;
@@ -31,17 +21,8 @@ fn left_behind() -> String {
 
 #[test]
 fn three_hosts_become_one_cluster_and_leave_nothing_behind() {
-    let folder = tempfile::Builder::new().prefix("lab-").tempdir_in("/var/tmp").unwrap();
-    let clusterctl = tests::program("clusterctl");
-    let lab = Lab {
-        number: NUMBER,
-        nodes: 3,
-        data: folder.path().join("lab"),
-        programs: clusterctl.parent().unwrap().to_owned(),
-    };
-    let down = Down(lab.clone());
     step("up");
-    Lab::up(lab.clone()).unwrap();
+    let lab = TemporaryLab::up(NUMBER);
 
     step("every node is ready and controls");
     for host in lab.hosts() {
@@ -67,7 +48,8 @@ fn three_hosts_become_one_cluster_and_leave_nothing_behind() {
     run(&mut first.clusterctl(&["nodes:remove", "n9"])).fails_with("no node `n9`");
 
     step("down");
-    drop(down);
+    let data = lab.data.clone();
+    drop(lab);
     assert_eq!(left_behind(), "");
-    assert!(!lab.data.exists() && !Path::new("/run/tri-lab-41-n1").exists());
+    assert!(!data.exists() && !Path::new("/run/tri-lab-41-n1").exists());
 }

@@ -96,6 +96,29 @@ async fn a_restarted_router_serves_from_its_disk_without_a_gateway() {
 }
 
 #[tokio::test]
+async fn a_restarted_router_answers_nobody_from_its_disk_while_a_gateway_may_know_better() {
+    let mut rig = Rig::start().await;
+    let gone = Unit::saying("of old").await;
+    rig.serve(&[gone.address]).await;
+    rig.router.stop.set();
+    rig.router.ended.take().unwrap().await.unwrap().unwrap();
+
+    // It is connected and has nothing to tell yet.
+    let gateway = &rig.second_gateway;
+    let again = rig::start(rig::config(rig.folder.path(), gateway.address));
+    while !get(again.admin, "localhost", "/metrics").await.text.contains("router_table_version 1") {
+        tokio::task::yield_now().await;
+    }
+    let http = again.http;
+    let mut asked = tokio::spawn(async move { get(http, SHOP, "/").await.text });
+    let waited = tokio::time::timeout(Duration::from_millis(300), &mut asked).await;
+    assert!(waited.is_err(), "{waited:?}");
+    let unit = Unit::saying("of today").await;
+    gateway.tables.send_replace(Some(rig::shop(2, &[unit.address])));
+    assert_eq!(asked.await.unwrap(), "of today");
+}
+
+#[tokio::test]
 async fn without_any_table_the_router_is_alive_but_not_well() {
     let rig = Rig::with(|config| config.gateways = vec![rig::closed_port().to_string()]).await;
     assert_eq!(get(rig.router.admin, "localhost", "/__lbheartbeat__").await.status, StatusCode::OK);

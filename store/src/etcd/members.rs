@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_client::{ClusterClient, Error, Member, MemberAddOptions};
+use etcd_client::{Client, ClusterClient, Error, Member, MemberAddOptions};
 
 use super::{EtcdOptions, connect, settings};
 use crate::StoreError;
@@ -14,9 +14,10 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// The members of an etcd cluster. Cheap to clone.
 #[derive(Clone)]
 pub struct EtcdMembers {
-    client: ClusterClient,
+    client: Client,
     /// To the nearest member alone, which need not see a leader.
     nearest: ClusterClient,
+    options: EtcdOptions,
 }
 
 /// One member.
@@ -28,6 +29,8 @@ pub struct EtcdMember {
     pub name: String,
     /// Where the other members reach it.
     pub peer_urls: Vec<String>,
+    /// Where clients reach it.
+    pub client_urls: Vec<String>,
     /// It follows, but has no vote yet.
     pub is_learner: bool,
 }
@@ -55,8 +58,9 @@ impl EtcdMembers {
         let with_leader = settings(options).with_require_leader(true);
         let first = &options.endpoints[..options.endpoints.len().min(1)];
         Ok(EtcdMembers {
-            client: connect(&options.endpoints, with_leader).await?.cluster_client(),
+            client: connect(&options.endpoints, with_leader).await?,
             nearest: connect(first, settings(options)).await?.cluster_client(),
+            options: options.clone(),
         })
     }
 
@@ -71,14 +75,14 @@ impl EtcdMembers {
 
     /// All of them.
     pub async fn list(&self) -> Result<Vec<EtcdMember>, MemberError> {
-        let mut client = self.client.clone();
+        let mut client = self.client.cluster_client();
         let answer = within(client.member_list()).await?.map_err(read_error)?;
         Ok(answer.members().iter().map(member).collect())
     }
 
     /// Adds a member that learns first. Gives its id and all members, itself with an empty name.
     pub async fn add_learner(&self, peer_url: &str) -> Result<(u64, Vec<EtcdMember>), MemberError> {
-        let mut client = self.client.clone();
+        let mut client = self.client.cluster_client();
         let options = MemberAddOptions::new().with_is_learner();
         let added = within(client.member_add([peer_url.to_owned()], Some(options))).await?;
         let added = added.map_err(changed)?;
@@ -88,14 +92,36 @@ impl EtcdMembers {
 
     /// Gives a learner its vote.
     pub async fn promote(&self, id: u64) -> Result<(), MemberError> {
-        let mut client = self.client.clone();
+        let mut client = self.client.cluster_client();
         within(client.member_promote(id)).await?.map_err(changed)?;
         Ok(())
     }
 
+    /// Has a member that leads hand the lead to another one, so that nothing waits for an election when it goes.
+    pub async fn step_aside(&self, id: u64) -> Result<(), MemberError> {
+        let mut client = self.client.maintenance_client();
+        let leader = within(client.status()).await?.map_err(read_error)?.leader();
+        if leader != id {
+            return Ok(());
+        }
+        let all = self.list().await?;
+        let own = all.iter().find(|member| member.id == id).ok_or(MemberError::Unknown)?;
+        // Only the leader itself can do it.
+        let settings = settings(&self.options).with_require_leader(true);
+        let mut client = connect(&own.client_urls, settings).await?.maintenance_client();
+        let mut moved = Err(MemberError::Unknown);
+        for other in all.iter().filter(|member| member.id != id && !member.is_learner) {
+            moved = match within(client.move_leader(other.id)).await? {
+                Ok(_) => return Ok(()),
+                Err(error) => Err(changed(error)),
+            };
+        }
+        moved
+    }
+
     /// Takes a member out, alive or not.
     pub async fn remove(&self, id: u64) -> Result<(), MemberError> {
-        let mut client = self.client.clone();
+        let mut client = self.client.cluster_client();
         within(client.member_remove(id)).await?.map_err(changed)?;
         Ok(())
     }
@@ -111,6 +137,7 @@ fn member(member: &Member) -> EtcdMember {
         id: member.id(),
         name: member.name().to_owned(),
         peer_urls: member.peer_urls().to_vec(),
+        client_urls: member.client_urls().to_vec(),
         is_learner: member.is_learner(),
     }
 }

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use super::{Lab, done, network, processes, until};
+use crate::person::Platform;
 
 /// How large a host's disk seems; only what is written takes space.
 const DISK_BYTES: u64 = 10 << 30;
@@ -184,6 +185,16 @@ impl Host {
         }
     }
 
+    /// Ends the engine, and its containers with it, as a service manager does, and starts it again.
+    pub fn restart_docker(&self) -> Result<()> {
+        let pid = fs::read_to_string(self.folder.join("docker.pid"))?.trim().to_owned();
+        done(Command::new("kill").args(["-TERM", &pid]))?;
+        until("the Docker Engine has ended", || {
+            !fs::read(Path::new("/proc").join(&pid).join("cmdline")).is_ok_and(|it| !it.is_empty())
+        })?;
+        self.start_docker()
+    }
+
     pub(super) fn load(&self, image: &Path) -> Result<()> {
         done(self.docker(&["load", "--input"]).arg(image)).map(|_| ())
     }
@@ -261,5 +272,19 @@ impl Host {
 
     fn socket(&self) -> PathBuf {
         self.folder.join("docker.sock")
+    }
+}
+
+impl Platform for Host {
+    fn api(&self) -> String {
+        self.api()
+    }
+
+    fn ca_file(&self) -> PathBuf {
+        self.ca_file()
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.folder.join("people")
     }
 }
