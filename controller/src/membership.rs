@@ -142,7 +142,10 @@ mod tests {
         };
         let is_its = |name: &str, url: &str| {
             let (name, peer_urls) = (name.to_owned(), vec![url.to_owned()]);
-            is_of(&EtcdMember { id: 1, name, peer_urls, is_learner: true }, &node)
+            is_of(
+                &EtcdMember { id: 1, name, peer_urls, is_learner: true, client_urls: Vec::new() },
+                &node,
+            )
         };
         assert!(is_its("", "https://10.0.0.2:7405"));
         assert!(is_its("n2", "https://10.0.0.9:7405"));

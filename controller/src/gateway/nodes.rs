@@ -171,7 +171,7 @@ mod tests {
             wake: Wake::new(),
             clock,
             seal: Arc::new(Seal::new(&[7; 32])),
-            incarnation: "one".to_owned(),
+            incarnation: "one".to_owned().into(),
             versions: Versions::default(),
         };
         let first = |node: &str| {
