@@ -160,10 +160,8 @@ async fn replace(world: &World, node: usize) -> Result<(), String> {
     let Some(_turn) = world.begins_replacing() else { return Err("another is replaced".into()) };
     change(world, node, |spec, now| Chore::Drain.applied(spec, now)).await?;
     let left = leave(world, node).await;
-    if left.is_err() {
-        // It stays, with its duty as somebody finds it.
-        return left;
-    }
+    // Else it stays, with its duty as somebody finds it.
+    left?;
     world.ground.network.set_away(node, true);
     world.wipe(node);
     tokio::time::sleep(Duration::from_secs(3 + node as u64)).await;
