@@ -4,6 +4,7 @@
 
 mod api;
 mod certificate;
+mod certs;
 mod choices;
 mod control;
 mod demo;
@@ -31,6 +32,7 @@ mod several;
 mod status;
 mod supervisor;
 mod up;
+mod upgrade;
 mod wire;
 
 use std::{net::IpAddr, path::PathBuf, process::ExitCode};
@@ -183,6 +185,24 @@ enum Command {
         #[command(flatten)]
         cluster: ClusterArguments,
     },
+    /// Put newer programs in the place of those of this node, and go back if one does not become well
+    #[command(after_help = UPGRADE_HELP)]
+    Upgrade {
+        /// The folder of the newer programs
+        #[arg(long, value_name = "FOLDER", required_unless_present = "check")]
+        from: Option<PathBuf>,
+        /// Only look whether it can be done, and which node is next
+        #[arg(long)]
+        check: bool,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// List the certificates of this node and how long they hold
+    #[command(after_help = CERTS_HELP)]
+    Certs(AskingArguments),
+    /// Replace the certificates of this node now, keys included
+    #[command(name = "certs:rotate", after_help = CERTS_HELP)]
+    CertsRotate(ClusterArguments),
     /// Print the completion script of a shell
     #[command(after_help = "Example: source <(clusterctl completion bash)")]
     Completion {
@@ -208,6 +228,18 @@ Examples:
   clusterctl up
   clusterctl up --domain apps.example.org --bind 203.0.113.7
   clusterctl up --demo deploy/demo           also push this app and show that it answers";
+
+const UPGRADE_HELP: &str = "\
+One node after the other: run it on each in turn; `--check` says which is next. Requests to apps do not fail meanwhile.
+What lay in the programs' folder before is kept there in `previous/`.
+
+Examples:
+  clusterctl upgrade --check
+  clusterctl upgrade --from /root/trireme-0.2.0";
+
+const CERTS_HELP: &str = "\
+Certificates are renewed by themselves 60 days before they end, and taken up without a restart; nothing has to be done.
+Rotate them when a key may have been seen by others, on every node. The authority's own key is not replaced.";
 
 const INIT_HELP: &str = "\
 The cluster's memory is an etcd cluster; its first member runs here (Debian's package etcd-server).
@@ -448,6 +480,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Status { json, cluster } => block_on(status::status(&cluster.layout(), json)),
         Command::Doctor { json, cluster } => block_on(doctor::doctor(&cluster.layout(), json)),
+        Command::Upgrade { from, check, cluster } => {
+            block_on(upgrade::upgrade(upgrade::Upgrade { layout: cluster.layout(), from, check }))
+        }
+        Command::Certs(asking) => certs::list(&asking.cluster.layout(), asking.json),
+        Command::CertsRotate(cluster) => block_on(certs::rotate(&cluster.layout())),
         Command::Logs { program, follow, lines, raw, cluster } => {
             let value = program.to_possible_value();
             let name = value.as_ref().map_or("", |value| value.get_name());

@@ -17,6 +17,8 @@ pub struct Cluster {
     pub port: u16,
     folder: tempfile::TempDir,
     data: PathBuf,
+    /// The folder of its programs.
+    programs: PathBuf,
     settings: Vec<(&'static str, &'static str)>,
 }
 
@@ -39,8 +41,28 @@ impl Cluster {
         Cluster::begin(name, port, Some(data), &[])
     }
 
+    /// Brings one up from programs in a folder of its own.
+    #[track_caller]
+    pub fn up_from(name: &str, port: u16, programs: PathBuf) -> Cluster {
+        let mut cluster = Cluster::new(name, port, None, &[]);
+        cluster.programs = programs;
+        cluster.start().ok();
+        cluster
+    }
+
     #[track_caller]
     fn begin(
+        name: &str,
+        port: u16,
+        data: Option<PathBuf>,
+        settings: &[(&'static str, &'static str)],
+    ) -> Cluster {
+        let cluster = Cluster::new(name, port, data, settings);
+        cluster.start().ok();
+        cluster
+    }
+
+    fn new(
         name: &str,
         port: u16,
         data: Option<PathBuf>,
@@ -49,10 +71,9 @@ impl Cluster {
         let folder =
             tempfile::Builder::new().prefix("tri-").tempdir().expect("/tmp takes a folder");
         let data = data.unwrap_or_else(|| folder.path().join("data"));
+        let programs = program("clusterctl").parent().expect("it lies in a folder").to_owned();
         let (name, settings) = (name.to_owned(), settings.to_vec());
-        let cluster = Cluster { name, port, folder, data, settings };
-        cluster.start().ok();
-        cluster
+        Cluster { name, port, folder, data, programs, settings }
     }
 
     /// `clusterctl up`, as the first time or again.
@@ -76,7 +97,7 @@ impl Cluster {
 
     /// `clusterctl ARGUMENTS` for this cluster.
     pub fn clusterctl(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program("clusterctl"));
+        let mut command = Command::new(self.programs.join("clusterctl"));
         command.args(arguments).arg("--data").arg(&self.data);
         command.envs(self.settings.iter().copied());
         command

@@ -172,6 +172,8 @@ impl Stream for Incoming {
             self.accept(context);
             match self.handshakes.poll_join_next(context) {
                 Poll::Ready(Some(Ok((_, Ok(stream))))) => return Poll::Ready(Some(Ok(stream))),
+                // Whoever only looks whether somebody listens.
+                Poll::Ready(Some(Ok((_, Err(error))))) if is_end(&error) => {}
                 Poll::Ready(Some(Ok((caller, Err(error))))) => {
                     let error = in_words(error, &format!("a caller at {caller}"));
                     tracing::warn!(%error, "a connection was refused");
@@ -181,6 +183,10 @@ impl Stream for Incoming {
             }
         }
     }
+}
+
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
 }
 
 /// A failed handshake as an operator understands it: whose certificate it is about, and what is wrong with it.
