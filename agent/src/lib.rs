@@ -39,7 +39,7 @@ use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
 };
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::Server;
 
 use docker::{Docker, spec::Place};
 use engine::{Engine, Handle};
@@ -216,15 +216,10 @@ async fn serve(
     stop: Stop,
 ) -> anyhow::Result<()> {
     Server::builder()
-        .tls_config(identity.server_tls())
-        .context("set up TLS for one-off commands")?
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_service(AgentServer::new(sessions))
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            async move { stop.wait().await },
-        )
+        .serve_with_incoming_shutdown(identity.incoming(listener), stop.wait())
         .await
         .context("serve one-off commands")
 }

@@ -53,11 +53,13 @@ pub struct Gauges {
     pub disk_free_bytes: u64,
     /// How the other nodes were found.
     pub sights: Sights,
+    /// The machine's clock.
+    pub now: Time,
 }
 
 /// A report of this moment.
 pub fn report(machine: &Machine, gauges: Gauges, told: &Told) -> NodeReport {
-    let Gauges { sessions_bytes, disk_free_bytes, sights } = gauges;
+    let Gauges { sessions_bytes, disk_free_bytes, sights, now } = gauges;
     let node = Node {
         sights,
         name: machine.name.clone(),
@@ -68,8 +70,10 @@ pub fn report(machine: &Machine, gauges: Gauges, told: &Told) -> NodeReport {
         cpu_millis: machine.cpu_millis,
         disk_free_bytes,
         trouble: told.trouble.clone(),
-        // The receiver's clock says when.
-        heard: Time(0),
+        // The receiver's clock says when it was heard; from ours it sees how far the two are apart.
+        heard: now,
+        version: service::VERSION.to_owned(),
+        clock_ahead_ms: 0,
     };
     let statuses_json: HashMap<String, String> = told
         .statuses
@@ -142,6 +146,7 @@ impl Reporter {
             sessions_bytes: self.room.sessions_bytes(),
             disk_free_bytes: self.disk_free.load(Ordering::Relaxed),
             sights: self.sights.borrow().clone(),
+            now: Time(self.clock.now_ms()),
         };
         let report = report(&self.machine, gauges, told);
         let sent = self.clock.monotonic();
@@ -220,7 +225,8 @@ mod tests {
             },
         };
         let sights: Sights = [("n2".parse().unwrap(), Sight::Refused)].into();
-        let gauges = Gauges { sessions_bytes: 3, disk_free_bytes: 77, sights: sights.clone() };
+        let gauges =
+            Gauges { sessions_bytes: 3, disk_free_bytes: 77, sights: sights.clone(), now: Time(7) };
         let report = report(&machine, gauges, &told);
         let node: Node = serde_json::from_str(&report.node_json).unwrap();
         assert_eq!((node.disk_free_bytes, node.sessions_bytes), (77, 43));

@@ -5,6 +5,7 @@
 mod api;
 mod backup;
 mod certificate;
+mod certs;
 mod choices;
 mod control;
 mod demo;
@@ -13,6 +14,7 @@ mod doctor;
 mod down;
 mod etcd;
 mod health;
+mod help;
 mod init;
 mod join;
 mod join_token;
@@ -34,6 +36,7 @@ mod several;
 mod status;
 mod supervisor;
 mod up;
+mod upgrade;
 mod wire;
 
 use std::{net::IpAddr, path::PathBuf, process::ExitCode};
@@ -41,6 +44,9 @@ use std::{net::IpAddr, path::PathBuf, process::ExitCode};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use choices::{PortWishes, Wishes};
+use help::{
+    CERTS_HELP, EXAMPLES, INIT_HELP, JOIN_HELP, RECOVER_HELP, REPLACE_HELP, UP_HELP, UPGRADE_HELP,
+};
 use layout::Layout;
 use proto::api::NewJoinToken;
 
@@ -54,19 +60,6 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
-
-const EXAMPLES: &str = "\
-Examples:
-  clusterctl up                              a cluster with everything at its usual place
-  clusterctl up --http-port 8080 --https-port 8443
-  clusterctl status                          how the programs are
-  clusterctl logs controller -f              what one of them says
-  clusterctl doctor                          what is wrong, and what to do about it
-  clusterctl down                            stop everything, keep the data
-
-A second cluster on the same machine needs a folder, a node name and ports of its own:
-  clusterctl up --data /srv/two --node two --http-port 8080 --https-port 8443 \\
-      --ssh-port 2223 --api-port 8001 --registry-port 5001 --base-port 17400";
 
 #[derive(Subcommand)]
 enum Command {
@@ -192,6 +185,24 @@ enum Command {
         #[command(flatten)]
         cluster: ClusterArguments,
     },
+    /// Put newer programs in the place of those of this node, and go back if one fails
+    #[command(after_help = UPGRADE_HELP)]
+    Upgrade {
+        /// The folder of the newer programs
+        #[arg(long, value_name = "FOLDER", required_unless_present = "check")]
+        from: Option<PathBuf>,
+        /// Only look whether it can be done, and which node is next
+        #[arg(long)]
+        check: bool,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// List the certificates of this node and how long they hold
+    #[command(after_help = CERTS_HELP)]
+    Certs(AskingArguments),
+    /// Replace the certificates of this node now, keys included
+    #[command(name = "certs:rotate", after_help = CERTS_HELP)]
+    CertsRotate(ClusterArguments),
     /// Print the completion script of a shell
     #[command(after_help = "Example: source <(clusterctl completion bash)")]
     Completion {
@@ -208,44 +219,6 @@ enum Command {
         cluster: ClusterArguments,
     },
 }
-
-const UP_HELP: &str = "\
-Everything that could be in the way is looked at before anything is changed, and told at once.
-What is chosen is kept: a later `clusterctl up` needs no flags. To choose differently, stop the cluster first.
-
-Examples:
-  clusterctl up
-  clusterctl up --domain apps.example.org --bind 203.0.113.7
-  clusterctl up --demo deploy/demo           also push this app and show that it answers";
-
-const INIT_HELP: &str = "\
-The cluster's memory is an etcd cluster; its first member runs here (Debian's package etcd-server).
-Three nodes with control survive the loss of one.
-
-Example:
-  clusterctl init --address 10.0.0.11 --domain apps.example.org";
-
-const JOIN_HELP: &str = "\
-Run it again after a failure: it goes on where it was.
-
-Examples:
-  clusterctl join --address 10.0.0.12 --token TOKEN
-  clusterctl join --address 10.0.0.14 --token TOKEN --no-control     only runs apps";
-
-const REPLACE_HELP: &str = "\
-The lost node is taken out: its units, its member of etcd, its certificates. Then it prints how the new machine joins; it gets
-the labels of the lost one, and its name with --node. Run it again for another token.
-
-Example:
-  clusterctl nodes:replace n2";
-
-const RECOVER_HELP: &str = "\
-For the case that the others do not come back: as long as they may, wait, for then everything goes on by itself.
-They must be switched off and must not start again with their old disks. What is here is copied first.
-Run it again after a cut: it goes on where it was.
-
-Example, on the node that is left:
-  clusterctl recover --confirm-dead n2,n3";
 
 #[derive(Args)]
 struct InitArguments {
@@ -523,6 +496,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Status { json, cluster } => block_on(status::status(&cluster.layout(), json)),
         Command::Doctor { json, cluster } => block_on(doctor::doctor(&cluster.layout(), json)),
+        Command::Upgrade { from, check, cluster } => {
+            block_on(upgrade::upgrade(upgrade::Upgrade { layout: cluster.layout(), from, check }))
+        }
+        Command::Certs(asking) => certs::list(&asking.cluster.layout(), asking.json),
+        Command::CertsRotate(cluster) => block_on(certs::rotate(&cluster.layout())),
         Command::Logs { program, follow, lines, raw, cluster } => {
             let value = program.to_possible_value();
             let name = value.as_ref().map_or("", |value| value.get_name());

@@ -6,6 +6,8 @@
 mod ground;
 #[path = "cluster/transcript.rs"]
 mod transcript;
+#[path = "cluster/upgrade.rs"]
+mod upgrade;
 
 use std::{fs, os::unix::process::CommandExt, process::Command};
 
@@ -41,6 +43,39 @@ fn up_starts_everything_once_and_down_stops_it() {
     assert!(again.ok, "{again:?}");
     let restarts = ground.status();
     assert!(restarts.iter().all(|(_, _, restarts)| *restarts == 0), "{restarts:?}");
+}
+
+#[test]
+fn certificates_are_renewed_in_time_and_rotated_while_everything_runs() {
+    let ground = Ground::new();
+    assert!(ground.clusterctl(&["up"]).ok);
+    let programs = ground.programs();
+    let folder = ground.data().join("identity/router");
+    let read = || fs::read(folder.join("cert.pem")).unwrap();
+    let authority = service::Authority::open(&ground.data().join("ca")).unwrap();
+    let subject =
+        service::Subject { role: "router", node: "n1", dns: vec!["localhost".into()], ips: vec![] };
+    let issue = |days| authority.issue(&subject, days).unwrap().write(&folder, authority.ca_pem());
+    issue(10).unwrap();
+    let doctor = ground.clusterctl(&["doctor"]);
+    assert!(doctor.out.contains("warning  certificate of router"), "{doctor:?}");
+    assert!(doctor.out.contains("clusterctl certs:rotate"), "{doctor:?}");
+    let ending = read();
+    ground.role("supervisor").unwrap().kill();
+    until("the next supervisor renews it", || read() != ending);
+    let listed = ground.clusterctl(&["certs", "--json"]);
+    let listed: Vec<serde_json::Value> = serde_json::from_str(&listed.out).unwrap();
+    assert!(listed.len() == 9 && listed.iter().all(|it| it["days_left"].as_i64() > Some(300)));
+
+    let renewed = read();
+    let rotated = ground.clusterctl(&["certs:rotate"]);
+    assert!(rotated.ok && rotated.out.contains("router, builder, platform, api"), "{rotated:?}");
+    assert_ne!(read(), renewed);
+    assert_eq!(ground.programs(), programs, "nothing was started again");
+
+    fs::write(folder.join("cert.pem"), "spoiled").unwrap();
+    let spoiled = ground.clusterctl(&["certs"]);
+    assert!(spoiled.code == 1 && spoiled.out.contains("holds no certificate"), "{spoiled:?}");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! How a machine comes to be a node: the authorities that sign its certificates, the tokens that let it ask, the mark
 //! its certificates carry.
 
+mod renewal;
+mod signing;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -16,6 +19,9 @@ use service::{Authority, Peer};
 
 use crate::records::{CommitError, Document, Records, Write};
 use crate::seal::{Seal, SealError};
+
+pub use renewal::{RenewError, renew};
+pub use signing::{Admitted, SignError, sign_all};
 
 /// The cluster's authorities, so that every controller can sign. Three, so that a certificate of one kind is none of another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

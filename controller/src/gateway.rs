@@ -6,7 +6,6 @@ pub mod nodes;
 pub mod routers;
 pub mod slice;
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +15,11 @@ use futures_util::{Stream, StreamExt};
 use proto::gateway as wire;
 use proto::gateway::gateway_server::{Gateway as GatewayRpc, GatewayServer};
 use service::{Peer, Stop};
+use tokio::net::TcpListener;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
+use crate::admission::{RenewError, SignError};
 use crate::gateway::builds::Builds;
 use crate::gateway::nodes::Nodes;
 use crate::gateway::routers::Routers;
@@ -44,6 +44,8 @@ pub struct Gateway {
     pub routers: Routers,
     /// Builders.
     pub builds: Builds,
+    /// What all doors share.
+    pub context: Context,
     /// Our place in the lead.
     pub leader: Leader,
     /// Ends streams.
@@ -51,21 +53,13 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Opens the listener.
-    pub fn bind(address: SocketAddr) -> anyhow::Result<TcpIncoming> {
-        let incoming = TcpIncoming::bind(address)
-            .with_context(|| format!("listen for other parts on {address}"))?;
-        Ok(incoming.with_nodelay(Some(true)))
-    }
-
     /// Serves until `stop`.
-    pub async fn serve(self, incoming: TcpIncoming, context: Context) -> anyhow::Result<()> {
+    pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         let stop = self.stop.clone();
+        let incoming = self.context.identity.incoming(listener);
         let service =
             GatewayServer::from_arc(Arc::new(self)).max_decoding_message_size(MAX_REPORT_BYTES);
         let served = Server::builder()
-            .tls_config(context.identity.server_tls())
-            .context("set up TLS of the gateway")?
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE))
             .add_service(service)
@@ -120,6 +114,19 @@ impl Gateway {
     ) -> Response<Answers<T>> {
         let stop = self.stop.clone();
         Response::new(stream.take_until(async move { stop.wait().await }).boxed())
+    }
+}
+
+fn refusal(error: &RenewError) -> Status {
+    match error {
+        RenewError::NotItsOwn { .. } => Status::permission_denied(error.to_string()),
+        RenewError::Elsewhere(_) => Status::failed_precondition(error.to_string()),
+        RenewError::Sign(SignError::Open(_)) => {
+            tracing::error!(%error, "no certificate can be signed");
+            Status::internal(error.to_string())
+        }
+        RenewError::Sign(_) => Status::invalid_argument(error.to_string()),
+        RenewError::Read(_) => Status::unavailable(error.to_string()),
     }
 }
 
@@ -232,5 +239,19 @@ impl GatewayRpc for Gateway {
     ) -> Result<Response<wire::Empty>, Status> {
         self.caller(&request, "builder")?;
         Ok(Response::new(self.builds.keep_history(request.into_inner()).await?))
+    }
+
+    async fn renew_certificates(
+        &self,
+        request: Request<wire::RenewRequest>,
+    ) -> Result<Response<wire::RenewAnswer>, Status> {
+        let peer = self.member(&request)?;
+        let requests = request.into_inner().requests.into_iter().collect();
+        match admission::renew(&self.context, &peer, &requests).await {
+            Ok(signed) => {
+                Ok(Response::new(wire::RenewAnswer { certificates: signed.into_iter().collect() }))
+            }
+            Err(error) => Err(refusal(&error)),
+        }
     }
 }

@@ -110,7 +110,7 @@ impl Heard {
 
 /// A node but for what moves without meaning.
 fn without_gauges(node: &Node) -> Node {
-    Node { disk_free_bytes: 0, heard: Time(0), ..node.clone() }
+    Node { disk_free_bytes: 0, heard: Time(0), clock_ahead_ms: 0, ..node.clone() }
 }
 
 #[cfg(test)]
@@ -130,6 +130,8 @@ mod tests {
             sessions_bytes: 0,
             cpu_millis: 2000,
             disk_free_bytes: heard,
+            version: String::new(),
+            clock_ahead_ms: 0,
             trouble: None,
             heard: Time(heard),
         }

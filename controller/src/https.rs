@@ -17,7 +17,8 @@ use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use service::Stop;
+use service::identity::{CERT_FILE, KEY_FILE};
+use service::{Fresh, Stop};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -35,14 +36,18 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// A failed accept (no file descriptors, say) is tried again after this.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Reads the certificate and key of the API.
-pub fn server_config(folder: &Path) -> anyhow::Result<ServerConfig> {
-    let (certificate, key) =
-        (folder.join(service::identity::CERT_FILE), folder.join(service::identity::KEY_FILE));
-    let chain = CertificateDer::pem_file_iter(&certificate)
+/// Reads the certificate and key of the API, and again when they are renewed.
+pub fn server_config(folder: &Path) -> anyhow::Result<Fresh<ServerConfig>> {
+    let [certificate, key] = [CERT_FILE, KEY_FILE].map(|file| folder.join(file));
+    let files = vec![certificate.clone(), key.clone()];
+    Fresh::new("certificate of the API", files, move || read_config(&certificate, &key))
+}
+
+fn read_config(certificate: &Path, key: &Path) -> anyhow::Result<ServerConfig> {
+    let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| format!("read the API's certificate `{}`", certificate.display()))?;
-    let key = PrivateKeyDer::from_pem_file(&key)
+    let key = PrivateKeyDer::from_pem_file(key)
         .with_context(|| format!("read the API's key `{}`", key.display()))?;
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
@@ -53,13 +58,8 @@ pub fn server_config(folder: &Path) -> anyhow::Result<ServerConfig> {
 }
 
 /// Serves until `stop`; what is in flight then gets a moment to end.
-pub async fn serve(listener: TcpListener, config: ServerConfig, router: Router, stop: Stop) {
-    let server = Server {
-        acceptor: TlsAcceptor::from(Arc::new(config)),
-        builder: builder(),
-        router,
-        graceful: GracefulShutdown::new(),
-    };
+pub async fn serve(listener: TcpListener, tls: Fresh<ServerConfig>, router: Router, stop: Stop) {
+    let server = Server { builder: builder(), router, graceful: GracefulShutdown::new() };
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -75,7 +75,8 @@ pub async fn serve(listener: TcpListener, config: ServerConfig, router: Router, 
         };
         match accepted {
             Ok((stream, address)) => {
-                let connection = server.connection(stream, address);
+                let acceptor = TlsAcceptor::from(tls.get());
+                let connection = server.connection(stream, address, acceptor);
                 connections.spawn(async move {
                     connection.await;
                     drop(slot);
@@ -104,7 +105,6 @@ fn builder() -> auto::Builder<TokioExecutor> {
 }
 
 struct Server {
-    acceptor: TlsAcceptor,
     builder: auto::Builder<TokioExecutor>,
     router: Router,
     graceful: GracefulShutdown,
@@ -115,8 +115,9 @@ impl Server {
         &self,
         stream: TcpStream,
         address: SocketAddr,
+        acceptor: TlsAcceptor,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let (acceptor, builder) = (self.acceptor.clone(), self.builder.clone());
+        let builder = self.builder.clone();
         let (router, watcher) = (self.router.clone(), self.graceful.watcher());
         async move {
             let _ = stream.set_nodelay(true);

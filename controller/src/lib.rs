@@ -45,14 +45,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use model::incarnation::Incarnation;
 use model::node::{Addresses, Member};
-use service::{Admin, Clock, Gauge, Identity, Stop, Tasks, Wake, durable};
+use service::{Admin, Clock, Fresh, Gauge, Identity, Stop, Tasks, Wake, durable};
 use store::{EmbeddedStore, EtcdMembers, EtcdOptions, EtcdStore, EtcdTls, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tonic::transport::server::TcpIncoming;
 
 pub use crate::config::Config;
-use crate::config::{EtcdFiles, StoreConfig};
+use crate::config::{EtcdConfig, EtcdFiles, StoreConfig};
 use crate::election::Rivals;
 use crate::gateway::Gateway;
 use crate::gateway::builds::Builds;
@@ -69,6 +68,8 @@ use crate::retention::Images;
 use crate::seal::Seal;
 use crate::view::ViewReceiver;
 
+/// How often it is looked whether our certificate for etcd was renewed.
+const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(5);
 /// How long to wait before etcd is tried again.
 const STORE_PAUSE: Duration = Duration::from_millis(250);
 
@@ -114,7 +115,7 @@ pub struct Controller {
     members: Option<EtcdMembers>,
     incarnation: Incarnation,
     api: TcpListener,
-    gateway: TcpIncoming,
+    gateway: TcpListener,
     admin: TcpListener,
 }
 
@@ -125,11 +126,11 @@ impl Controller {
         durable::create_private_dir(&files.folder)?;
         let identity = Identity::load(&files.identity).context("load the controller's identity")?;
         let seal = Arc::new(Seal::load(&files.seal_key())?);
-        let gateway = Gateway::bind(listen.gateway)?;
         let bind = async |name: &str, address| {
             let bound = TcpListener::bind(address).await;
             bound.with_context(|| format!("listen for {name} on {address}"))
         };
+        let gateway = bind("other parts", listen.gateway).await?;
         let (api, admin) =
             (bind("the API", listen.api).await?, bind("the admin endpoint", listen.admin).await?);
         founding::refuse_moved(&config.store)?;
@@ -221,6 +222,10 @@ impl Controller {
         let life = incarnation::outlived(mind.observer.clone(), self.incarnation, stop.clone());
         tasks.spawn("life of the store", life);
         tasks.spawn("build locks", builds.clone().follow_locks(stop.clone()));
+        if let (Some(members), StoreConfig::Etcd(etcd)) = (members.clone(), config.store) {
+            let following = follow_certificates(members, etcd, stop.clone());
+            tasks.spawn("certificate for etcd", following);
+        }
         if let Some(members) = members {
             let promoting =
                 membership::promote_learners(members, mind.leader.clone(), stop.clone());
@@ -230,12 +235,13 @@ impl Controller {
             nodes: mind.nodes,
             routers: mind.routers,
             builds,
+            context: context.clone(),
             leader: mind.leader,
             stop: stop.clone(),
         };
 
         tasks.spawn("admin", admin.serve(self.admin, stop.clone()));
-        tasks.spawn("gateway", gateway.serve(self.gateway, context.clone()));
+        tasks.spawn("gateway", gateway.serve(self.gateway));
         tasks.spawn("api", https::serve(self.api, api_tls, api::router(context), stop));
         Ok(tasks.finish().await?)
     }
@@ -282,13 +288,9 @@ async fn open_store(config: &StoreConfig) -> anyhow::Result<OpenStore> {
             Ok((Arc::new(opened?), None))
         }
         StoreConfig::Etcd(etcd) => {
-            let options = EtcdOptions {
-                endpoints: etcd.endpoints.clone(),
-                tls: etcd.tls.as_ref().map(etcd_tls).transpose()?,
-                key_prefix: etcd.prefix.clone(),
-            };
-            let store = connect_in_time(&options).await?;
-            Ok((Arc::new(store), Some(EtcdMembers::connect(&options).await?)))
+            let store = connect_in_time(&etcd_options(etcd)?).await?;
+            let members = store.members();
+            Ok((Arc::new(store), Some(members)))
         }
     }
 }
@@ -309,6 +311,37 @@ async fn connect_in_time(options: &EtcdOptions) -> Result<EtcdStore, StoreError>
             connected => return connected,
         }
     }
+}
+
+/// Connects to etcd anew when our certificate was renewed.
+async fn follow_certificates(
+    members: EtcdMembers,
+    etcd: EtcdConfig,
+    stop: Stop,
+) -> anyhow::Result<()> {
+    let Some(files) = &etcd.tls else { return Ok(()) };
+    let files = vec![files.ca.clone(), files.certificate.clone(), files.key.clone()];
+    let options = Fresh::new("certificate for etcd", files, move || etcd_options(&etcd))?;
+    let mut used = options.get();
+    loop {
+        tokio::select! {
+            () = stop.wait() => return Ok(()),
+            () = tokio::time::sleep(LOOK_AT_CERTIFICATES) => {}
+        }
+        let now = options.get();
+        if !Arc::ptr_eq(&used, &now) {
+            members.reconnect(&now).await.context("connect to etcd anew")?;
+            used = now;
+        }
+    }
+}
+
+fn etcd_options(etcd: &EtcdConfig) -> anyhow::Result<EtcdOptions> {
+    Ok(EtcdOptions {
+        endpoints: etcd.endpoints.clone(),
+        tls: etcd.tls.as_ref().map(etcd_tls).transpose()?,
+        key_prefix: etcd.prefix.clone(),
+    })
 }
 
 fn etcd_tls(files: &EtcdFiles) -> anyhow::Result<EtcdTls> {

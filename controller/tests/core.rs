@@ -6,6 +6,8 @@
 mod cluster;
 #[path = "core/parts.rs"]
 mod parts;
+#[path = "core/renewal.rs"]
+mod renewal;
 
 #[path = "core/door.rs"]
 mod door;

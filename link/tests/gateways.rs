@@ -19,11 +19,7 @@ use service::{Authority, Identity, Stop, Subject, Tasks};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_stream::{StreamExt, wrappers::WatchStream};
-use tonic::{
-    Request, Response, Status,
-    codegen::BoxStream,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{Request, Response, Status, codegen::BoxStream, transport::Server};
 
 /// Generous: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -97,12 +93,10 @@ impl Rig {
         let listener = TcpListener::bind(address).await.unwrap().into_std().unwrap();
         let address = listener.local_addr().unwrap();
         let answering = Answering { name: name.to_owned(), sets: self.sets.subscribe() };
-        let server = Server::builder()
-            .tls_config(self.identity("controller").server_tls())
-            .unwrap()
-            .add_service(GatewayServer::new(answering));
+        let server = Server::builder().add_service(GatewayServer::new(answering));
         let guard = runtime.enter();
-        let incoming = TcpIncoming::from(TcpListener::from_std(listener).unwrap());
+        let incoming =
+            self.identity("controller").incoming(TcpListener::from_std(listener).unwrap());
         drop(guard);
         runtime.spawn(server.serve_with_incoming(incoming));
         Running { address, _runtime: Some(runtime) }

@@ -25,7 +25,7 @@ use anyhow::Context;
 use link::Gateways;
 use service::{Admin, Clock, Identity, Settings, Size, Stop, Tasks, durable};
 use tokio::{net::TcpListener, task::spawn_blocking};
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::Server;
 
 use crate::{grpc::Service, scribe::Limits, shipping::Shipping};
 
@@ -128,11 +128,8 @@ pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
         let stop = stop.clone();
         async move {
             Server::builder()
-                .tls_config(identity.server_tls())?
                 .add_service(service)
-                .serve_with_incoming_shutdown(TcpIncoming::from(lines), async move {
-                    stop.wait().await;
-                })
+                .serve_with_incoming_shutdown(identity.incoming(lines), stop.wait())
                 .await
         }
     });

@@ -34,6 +34,12 @@ pub struct Node {
     pub left_running: BTreeMap<UnitId, Time>,
     /// When it was last heard.
     pub heard: Time,
+    /// The version of its programs; empty before they told it.
+    #[serde(default)]
+    pub version: String,
+    /// How far its clock is ahead of the one that set `heard`.
+    #[serde(default)]
+    pub clock_ahead_ms: i64,
 }
 
 /// Where the parts of a node are reached by those of other nodes, each `host:port`.

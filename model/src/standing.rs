@@ -93,6 +93,8 @@ mod tests {
             sessions_bytes: 0,
             cpu_millis: 0,
             disk_free_bytes: 0,
+            version: String::new(),
+            clock_ahead_ms: 0,
             trouble: None,
             sights: sights.iter().map(|(name, sight)| (name.parse().unwrap(), *sight)).collect(),
             left_running: BTreeMap::new(),

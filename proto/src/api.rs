@@ -825,6 +825,10 @@ pub struct NodeDetail {
     pub cpu_millis: u32,
     /// Free disk.
     pub disk_free_bytes: u64,
+    /// The version of its programs; empty when it was not heard.
+    pub version: String,
+    /// How far its clock is ahead of the cluster's.
+    pub clock_ahead_ms: i64,
     /// Units placed here.
     pub units: u32,
     /// Units that run here although the cluster, which was recovered or restored, does not know them; and until when.

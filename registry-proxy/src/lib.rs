@@ -36,7 +36,7 @@ use anyhow::Context;
 use link::Gateways;
 use service::{Admin, Clock, Identity, Settings, Size, Stop, Tasks, durable};
 use tokio::{net::TcpListener, task::spawn_blocking, time::interval};
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::Server;
 
 use crate::{
     answer::Answers, control::Control, fetch::Fetcher, peers::Peers, registry::Registry,
@@ -155,11 +155,8 @@ pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
         let stop = stop.clone();
         async move {
             Server::builder()
-                .tls_config(identity.server_tls())?
                 .add_service(control_side.service())
-                .serve_with_incoming_shutdown(TcpIncoming::from(control), async move {
-                    stop.wait().await;
-                })
+                .serve_with_incoming_shutdown(identity.incoming(control), stop.wait())
                 .await
         }
     });

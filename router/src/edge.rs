@@ -4,7 +4,7 @@ use std::{
     convert::Infallible, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration,
 };
 
-use http::Request;
+use http::{HeaderValue, Request, StatusCode, header};
 use hyper::{
     body::Incoming,
     rt::{Read, Write},
@@ -48,6 +48,7 @@ pub struct Edge {
     slots: Arc<Semaphore>,
     limits: Limits,
     timeouts: Timeouts,
+    leave: Stop,
     stop: Stop,
 }
 
@@ -60,19 +61,19 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Edge {
-    /// Serves requests through `proxy` until `stop`.
-    pub fn new(proxy: Arc<Proxy>, limits: Limits, stop: Stop) -> Arc<Edge> {
+    /// Serves requests through `proxy` until its stop; from `leave` on nobody new.
+    pub fn new(proxy: Arc<Proxy>, limits: Limits, leave: Stop) -> Arc<Edge> {
         let slots = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-        let timeouts = proxy.timeouts;
-        Arc::new(Edge { proxy, slots, limits, timeouts, stop })
+        let (timeouts, stop) = (proxy.timeouts, proxy.stop.clone());
+        Arc::new(Edge { proxy, slots, limits, timeouts, leave, stop })
     }
 
-    /// Accepts until the stop, and then closes the listener. Connections live on in the proxy's tracker.
+    /// Accepts until it is to leave, and then closes the listener. Connections live on in the proxy's tracker.
     pub async fn serve(self: Arc<Edge>, listener: TcpListener, tls: Option<TlsAcceptor>) {
         let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
         loop {
             let accepted = tokio::select! {
-                () = self.stop.wait() => return,
+                () = self.leave.wait() => return,
                 accepted = listener.accept() => accepted,
             };
             let (stream, client) = match accepted {
@@ -129,7 +130,7 @@ impl Edge {
             .max_buf_size(self.limits.head_bytes)
             .serve_connection(io, service_fn(|request| self.answer(&origin, request)))
             .with_upgrades();
-        self.to_the_end(connection, |connection| connection.graceful_shutdown()).await;
+        self.to_the_end(connection, &self.stop, |it| it.graceful_shutdown()).await;
     }
 
     async fn http2<I: Read + Write + Unpin + Send + 'static>(&self, io: I, origin: Origin) {
@@ -148,7 +149,8 @@ impl Edge {
             .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(u32::try_from(self.limits.head_bytes).unwrap_or(u32::MAX))
             .serve_connection(io, answer);
-        self.to_the_end(connection, |connection| connection.graceful_shutdown()).await;
+        // Here the client is told which of its requests were taken, so that no silence has to be waited for.
+        self.to_the_end(connection, &self.leave, |it| it.graceful_shutdown()).await;
     }
 
     async fn answer(
@@ -156,19 +158,24 @@ impl Edge {
         origin: &Origin,
         request: Request<Incoming>,
     ) -> Result<http::Response<crate::body::ResponseBody>, Infallible> {
-        Ok(self.proxy.answer(origin, request).await)
+        let mut response = self.proxy.answer(origin, request).await;
+        if self.leave.is_set() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
     }
 
-    /// Runs a connection; at the stop its requests in flight are finished and no others taken.
+    /// Runs a connection; at the end its requests in flight are finished and no others taken.
     async fn to_the_end<C: Future<Output = hyper::Result<()>>>(
         &self,
         connection: C,
+        end: &Stop,
         finish: impl Fn(Pin<&mut C>),
     ) {
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = self.stop.wait() => {
+            () = end.wait() => {
                 finish(connection.as_mut());
                 connection.await
             }

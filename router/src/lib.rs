@@ -14,6 +14,7 @@ mod edge;
 mod fleet;
 mod forward;
 mod gateway;
+mod handover;
 mod host;
 mod numbers;
 mod pool;
@@ -37,6 +38,7 @@ use tokio_util::task::TaskTracker;
 use edge::Edge;
 use fleet::Fleet;
 use gateway::Link;
+use handover::{Giver, Taken};
 use numbers::Numbers;
 use proxy::Proxy;
 use tls::Certificates;
@@ -59,6 +61,8 @@ pub struct Router {
     http: TcpListener,
     https: TcpListener,
     admin: TcpListener,
+    /// From the router that runs here, which serves until this one does.
+    taken: Option<Taken>,
 }
 
 impl Router {
@@ -67,13 +71,16 @@ impl Router {
         let place = &config.place;
         durable::create_private_dir(&place.folder)?;
         let identity = Identity::load(&place.identity).context("load the router's identity")?;
-        let listen = |name: &str, address: SocketAddr| {
-            edge::listen(address).with_context(|| format!("listen for {name} on {address}"))
+        let mut taken = handover::take(&place.folder);
+        let mut listen = |name: &str, address: SocketAddr| {
+            let given = taken.as_mut().and_then(|taken| taken.listener(address));
+            let listener = given.unwrap_or_else(|| edge::listen(address));
+            listener.with_context(|| format!("listen for {name} on {address}"))
         };
         let http = listen("HTTP", place.http)?;
         let https = listen("HTTPS", place.https)?;
         let admin = listen("the admin endpoint", place.admin)?;
-        Ok(Router { config, identity, http, https, admin })
+        Ok(Router { config, identity, http, https, admin, taken })
     }
 
     /// The addresses of HTTP, HTTPS and the admin endpoint.
@@ -86,7 +93,11 @@ impl Router {
         raise_file_limit();
         let [http, https, admin_address] = self.addresses()?;
         tracing::info!(%http, %https, admin = %admin_address, "listening");
+        let folder = &self.config.place.folder;
+        let giver = Giver::new(folder, [&self.http, &self.https, &self.admin])
+            .context("open the door for a later router")?;
         let Router { config, identity, .. } = self;
+        let leave = stop.child();
         let (admin, clock) = (Admin::new("router"), Clock::system());
         let numbers = Numbers::new(admin.metrics());
         let signals =
@@ -127,16 +138,16 @@ impl Router {
             stop: stop.clone(),
         });
         let tracker = proxy.tracker.clone();
-        let edge = Edge::new(proxy, config.limits, stop.clone());
+        let edge = Edge::new(proxy, config.limits, leave.clone());
         admin.check("routes", {
             let fleet = fleet.clone();
             move || fleet.version().map(|_| ()).ok_or_else(|| "no route table yet".to_owned())
         });
 
         tasks.spawn("admin", admin.serve(self.admin, stop.clone()));
-        tasks.spawn("keep", link.clone().keep(config.place.folder.clone(), stop.clone()));
+        tasks.spawn("keep", link.clone().keep(config.place.folder.clone(), leave.clone()));
         tasks.spawn("follow", link.clone().follow(stop.clone()));
-        tasks.spawn("report", link.report(stop.clone()));
+        tasks.spawn("report", link.report(leave.clone()));
         let caretaker = Caretaker { fleet, numbers, clock, certificates, config };
         tasks.spawn("caretaker", caretaker.run(stop.clone()));
         for (name, listener, tls) in
@@ -147,6 +158,12 @@ impl Router {
                 gateway::fresh(is_fresh).await;
                 edge.serve(listener, tls).await;
             });
+        }
+        tasks.spawn("handover", giver.run(tracker.clone(), leave, stop.clone()));
+        if let Some(taken) = self.taken {
+            // Until then the earlier one answers.
+            gateway::fresh(is_fresh).await;
+            taken.ready().context("take over from the router that runs")?;
         }
         tasks.spawn("connections", async move {
             stop.wait().await;

@@ -6,12 +6,14 @@
 mod authority;
 mod operator;
 mod peer;
+mod secured;
 
 pub use authority::{
     Authority, AuthorityError, CA_KEY_FILE, Issued, KeyRequest, STORE_NAME, Subject, Wanted,
 };
 pub use operator::operator_token;
 pub use peer::{Peer, peer};
+pub use secured::{Incoming, channel};
 
 use std::{
     fmt, fs, io,
@@ -26,7 +28,9 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     server::WebPkiClientVerifier,
 };
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, ServerTlsConfig};
+use tokio::net::TcpListener;
+
+use crate::fresh::Fresh;
 
 /// The authority's certificate, in an identity's folder and in the authority's.
 pub const CA_FILE: &str = "ca.pem";
@@ -39,18 +43,20 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A silent peer is pinged after this long, and given as long again to answer.
 const KEEPALIVE: Duration = Duration::from_secs(2);
 
-/// A program's certificate, its key, and the authority it trusts. Cheap to clone.
+/// A program's certificate, its key, and the authority it trusts, as its files are now. Cheap to clone.
 #[derive(Clone)]
-pub struct Identity(Arc<Material>);
+pub struct Identity(Arc<Held>);
 
-struct Material {
-    ca_pem: String,
-    cert_pem: String,
-    key_pem: String,
-    roots: Arc<RootCertStore>,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+struct Held {
     own: Peer,
+    material: Fresh<Material>,
+}
+
+/// What is made of the files.
+struct Material {
+    own: Peer,
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
 }
 
 /// Why an identity cannot be used.
@@ -81,6 +87,9 @@ pub enum IdentityError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The files became those of another part or node, which takes a restart.
+    #[error("take over the identity of `{0}` while running")]
+    Another(String),
     /// The parts do not make a TLS configuration.
     #[error("set up TLS")]
     Tls(#[source] rustls::Error),
@@ -101,25 +110,54 @@ pub fn server_name(role: &str) -> String {
 }
 
 impl Identity {
-    /// Reads `ca.pem`, `cert.pem` and `key.pem`; refuses a key that others may read.
+    /// Reads `ca.pem`, `cert.pem` and `key.pem`, and again whenever they change; refuses a key that others may read.
     pub fn load(dir: &Path) -> Result<Identity, IdentityError> {
-        let key_path = dir.join(KEY_FILE);
-        refuse_open_key(&key_path)?;
-        Identity::from_pem(
-            dir,
-            read(&dir.join(CA_FILE))?,
-            read(&dir.join(CERT_FILE))?,
-            read(&key_path)?,
-        )
+        let own = Material::read(dir)?.own;
+        let files = [CA_FILE, CERT_FILE, KEY_FILE].map(|file| dir.join(file)).to_vec();
+        let (dir, same) = (dir.to_owned(), own.clone());
+        let material = Fresh::new(format!("identity of {own}"), files, move || {
+            let material = Material::read(&dir)?;
+            if material.own == same {
+                Ok(material)
+            } else {
+                Err(IdentityError::Another(material.own.to_string()))
+            }
+        })?;
+        Ok(Identity(Arc::new(Held { own, material })))
     }
 
-    fn from_pem(
-        dir: &Path,
-        ca_pem: String,
-        cert_pem: String,
-        key_pem: String,
-    ) -> Result<Identity, IdentityError> {
+    /// The role and node this identity proves.
+    pub fn own(&self) -> &Peer {
+        &self.0.own
+    }
+
+    /// The callers of a tonic server: only those with a certificate of the same authority get in.
+    pub fn incoming(&self, listener: TcpListener) -> Incoming {
+        Incoming::new(listener, self.clone())
+    }
+
+    fn server_config(&self) -> Arc<ServerConfig> {
+        self.0.material.get().server.clone()
+    }
+
+    fn client_config(&self) -> Arc<ClientConfig> {
+        self.0.material.get().client.clone()
+    }
+
+    /// The name to verify when connecting to a server of a role.
+    fn server_name(server_role: &str) -> ServerName<'static> {
+        ServerName::try_from(server_name(server_role))
+            .expect("roles are lowercase words, valid in DNS names")
+    }
+}
+
+impl Material {
+    fn read(dir: &Path) -> Result<Material, IdentityError> {
         crate::install_crypto();
+        let key_path = dir.join(KEY_FILE);
+        refuse_open_key(&key_path)?;
+        let (ca_pem, cert_pem) = (read(&dir.join(CA_FILE))?, read(&dir.join(CERT_FILE))?);
+        let key_pem = read(&key_path)?;
         let malformed = |file: &str, problem: String| IdentityError::Malformed {
             path: dir.join(file),
             problem,
@@ -133,69 +171,27 @@ impl Identity {
             .ok_or_else(|| malformed(CERT_FILE, "it names no role and node".to_owned()))?;
         let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
             .map_err(|error| malformed(KEY_FILE, error.to_string()))?;
-        Ok(Identity(Arc::new(Material {
-            ca_pem,
-            cert_pem,
-            key_pem,
-            roots: Arc::new(roots),
-            chain,
-            key,
-            own,
-        })))
+        Material::new(own, Arc::new(roots), chain, key).map_err(IdentityError::Tls)
     }
 
-    /// The role and node this identity proves.
-    pub fn own(&self) -> &Peer {
-        &self.0.own
-    }
-
-    /// For tonic servers: only clients with a certificate of the same authority get in.
-    pub fn server_tls(&self) -> ServerTlsConfig {
-        ServerTlsConfig::new()
-            .identity(self.tonic_identity())
-            .client_ca_root(Certificate::from_pem(&self.0.ca_pem))
-            .client_auth_optional(false)
-            .timeout(CONNECT_TIMEOUT)
-    }
-
-    /// For tonic clients of a server that has `server_role`.
-    pub fn client_tls(&self, server_role: &str) -> ClientTlsConfig {
-        ClientTlsConfig::new()
-            .identity(self.tonic_identity())
-            .ca_certificate(Certificate::from_pem(&self.0.ca_pem))
-            .domain_name(server_name(server_role))
-    }
-
-    /// For hyper servers: as [`Identity::server_tls`], offering HTTP/2 and HTTP/1.1.
-    pub fn rustls_server_config(&self) -> Result<ServerConfig, IdentityError> {
-        let verifier = WebPkiClientVerifier::builder(self.0.roots.clone())
+    fn new(
+        own: Peer,
+        roots: Arc<RootCertStore>,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Material, rustls::Error> {
+        let verifier = WebPkiClientVerifier::builder(roots.clone())
             .build()
             .expect("an identity has at least one root certificate");
-        let mut config = ServerConfig::builder()
+        let mut server = ServerConfig::builder()
             .with_client_cert_verifier(verifier)
-            .with_single_cert(self.0.chain.clone(), self.0.key.clone_key())
-            .map_err(IdentityError::Tls)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(config)
-    }
-
-    /// For hyper clients: connect with [`Identity::rustls_server_name`] so that the server's role is checked.
-    /// No ALPN protocol is set: the caller knows which it speaks.
-    pub fn rustls_client_config(&self) -> Result<ClientConfig, IdentityError> {
-        ClientConfig::builder()
-            .with_root_certificates(self.0.roots.clone())
-            .with_client_auth_cert(self.0.chain.clone(), self.0.key.clone_key())
-            .map_err(IdentityError::Tls)
-    }
-
-    /// The name to verify when connecting to a server of a role with [`Identity::rustls_client_config`].
-    pub fn rustls_server_name(server_role: &str) -> ServerName<'static> {
-        ServerName::try_from(server_name(server_role))
-            .expect("roles are lowercase words, valid in DNS names")
-    }
-
-    fn tonic_identity(&self) -> tonic::transport::Identity {
-        tonic::transport::Identity::from_pem(&self.0.cert_pem, &self.0.key_pem)
+            .with_single_cert(chain.clone(), key.clone_key())?;
+        let mut client = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)?;
+        server.alpn_protocols = vec![b"h2".to_vec()];
+        client.alpn_protocols = server.alpn_protocols.clone();
+        Ok(Material { own, server: Arc::new(server), client: Arc::new(client) })
     }
 }
 
@@ -203,27 +199,6 @@ impl fmt::Debug for Identity {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Identity({})", self.0.own)
     }
-}
-
-/// A channel to a server of `server_role` at `address` (`host:port`). It connects on first use, gives up on a connect
-/// after 3 s and pings an idle connection every 2 s, so that a dead peer is noticed within 4 s. Needs a running tokio.
-pub fn channel(
-    identity: &Identity,
-    address: &str,
-    server_role: &str,
-) -> Result<Channel, IdentityError> {
-    let failed = |cause| IdentityError::Address { address: address.to_owned(), cause };
-    let endpoint = Endpoint::from_shared(format!("https://{address}"))
-        .map_err(failed)?
-        .tls_config(identity.client_tls(server_role))
-        .map_err(failed)?;
-    Ok(endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true)
-        .connect_lazy())
 }
 
 fn read(path: &Path) -> Result<String, IdentityError> {

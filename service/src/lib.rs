@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod clock;
 pub mod durable;
+mod fresh;
 pub mod identity;
 mod log;
 pub mod metrics;
@@ -18,6 +19,7 @@ pub mod tasks;
 
 pub use admin::Admin;
 pub use clock::{Clock, ManualClock};
+pub use fresh::Fresh;
 pub use identity::{Authority, Identity, Peer, Subject, channel, peer};
 pub use metrics::{Counter, Gauge, Metrics};
 pub use program::{install_crypto, main};

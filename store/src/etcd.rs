@@ -11,13 +11,14 @@ pub use members::{EtcdMember, EtcdMembers, MemberError};
 
 use std::fmt;
 use std::future::Future;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use etcd_client::{
-    Certificate, Client, Compare, CompareOp, ConnectOptions, Identity, KeyValue, KvClient,
-    TlsOptions, TxnOp, WatchClient,
+    Certificate, Client, ClusterClient, Compare, CompareOp, ConnectOptions, Identity, KeyValue,
+    KvClient, MaintenanceClient, TlsOptions, TxnOp, WatchClient,
 };
 
 use crate::{Entry, Guard, Listing, Op, Outcome, Revision, Store, StoreError, Txn, Watch, limits};
@@ -72,12 +73,48 @@ impl fmt::Debug for EtcdTls {
 
 /// A store in an etcd cluster.
 pub struct EtcdStore {
+    clients: Shared,
+    key_prefix: String,
+}
+
+/// What is called now; other connections once certificates are renewed.
+type Shared = Arc<RwLock<Clients>>;
+
+/// The connections to the cluster. Cheap to clone.
+#[derive(Clone)]
+struct Clients {
     kv: KvClient,
     /// To the nearest member alone.
     nearest: KvClient,
     /// On a connection of its own, so that a burst of changes does not hold up transactions.
     watches: WatchClient,
-    key_prefix: String,
+    members: ClusterClient,
+    maintenance: MaintenanceClient,
+    /// To the nearest member alone, which need not see a leader.
+    nearest_members: ClusterClient,
+    /// What they were made of.
+    options: EtcdOptions,
+}
+
+impl Clients {
+    /// Of a cluster; each connects on first use.
+    async fn of(options: &EtcdOptions) -> Result<Clients, StoreError> {
+        // A member that sees no leader refuses these at once, instead of leaving them unanswered.
+        let with_leader = || settings(options).with_require_leader(true);
+        let calls = connect(&options.endpoints, with_leader()).await?;
+        let watches = connect(&options.endpoints, with_leader()).await?;
+        let first = &options.endpoints[..options.endpoints.len().min(1)];
+        let nearest = connect(first, settings(options)).await?;
+        Ok(Clients {
+            kv: calls.kv_client().max_decoding_message_size(PAGE_BYTES),
+            nearest: nearest.kv_client().max_decoding_message_size(PAGE_BYTES),
+            watches: watching::client(&watches),
+            members: calls.cluster_client(),
+            maintenance: calls.maintenance_client(),
+            nearest_members: nearest.cluster_client(),
+            options: options.clone(),
+        })
+    }
 }
 
 impl EtcdStore {
@@ -91,18 +128,8 @@ impl EtcdStore {
                 limit: MAX_KEY_PREFIX_BYTES,
             });
         }
-        // A member that sees no leader refuses these at once, instead of leaving them unanswered.
-        let with_leader = || settings(&options).with_require_leader(true);
-        let calls = connect(&options.endpoints, with_leader()).await?;
-        let watches = connect(&options.endpoints, with_leader()).await?;
-        let first = &options.endpoints[..options.endpoints.len().min(1)];
-        let nearest = connect(first, settings(&options)).await?;
-        let store = Self {
-            kv: calls.kv_client().max_decoding_message_size(PAGE_BYTES),
-            nearest: nearest.kv_client().max_decoding_message_size(PAGE_BYTES),
-            watches: watching::client(&watches),
-            key_prefix: options.key_prefix,
-        };
+        let clients = Arc::new(RwLock::new(Clients::of(&options).await?));
+        let store = Self { clients, key_prefix: options.key_prefix };
         match store.get("connected").await {
             Err(error) if error.is_retryable() => {
                 store.recall("connected").await.map_err(|_| error)?;
@@ -110,6 +137,15 @@ impl EtcdStore {
             answer => drop(answer?),
         }
         Ok(store)
+    }
+
+    /// The members of its cluster.
+    pub fn members(&self) -> EtcdMembers {
+        EtcdMembers::new(self.clients.clone())
+    }
+
+    fn clients(&self) -> Clients {
+        now(&self.clients)
     }
 
     /// Reads, again if it may help.
@@ -165,7 +201,7 @@ impl Store for EtcdStore {
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         limits::check_key(key)?;
         let answer = self
-            .read(&self.kv, |mut kv| {
+            .read(&self.clients().kv, |mut kv| {
                 let key = self.key(key);
                 async move { kv.get(key, None).await }
             })
@@ -188,7 +224,7 @@ impl Store for EtcdStore {
         let guards: Vec<_> = txn.guards.into_iter().map(|it| self.compare(it)).collect();
         let ops: Vec<_> = txn.ops.into_iter().map(|it| self.op(it)).collect();
         let request = etcd_client::Txn::new().when(guards).and_then(ops);
-        let mut kv = self.kv.clone();
+        let mut kv = self.clients().kv;
         let answer = tokio::time::timeout(TRANSACT_DEADLINE, kv.txn(request))
             .await
             .map_err(|_| StoreError::TimedOut(TRANSACT_DEADLINE))?
@@ -204,7 +240,7 @@ impl Store for EtcdStore {
         limits::check_prefix(prefix)?;
         let prefixes =
             watching::Prefixes { store: self.key_prefix.clone(), watched: self.key(prefix) };
-        watching::open(self.watches.clone(), prefixes, after).await
+        watching::open(self.clients().watches, prefixes, after).await
     }
 
     async fn compact(&self, before: Revision) -> Result<(), StoreError> {
@@ -213,7 +249,7 @@ impl Store for EtcdStore {
         let Some(last) = before.0.checked_sub(1).filter(|last| *last > 0) else {
             return Ok(());
         };
-        let mut kv = self.kv.clone();
+        let mut kv = self.clients().kv;
         let call = kv.compact(signed(Revision(last)), None);
         let done = tokio::time::timeout(TRANSACT_DEADLINE, call)
             .await
@@ -224,6 +260,10 @@ impl Store for EtcdStore {
             Err(error) => Err(error),
         }
     }
+}
+
+fn now(clients: &Shared) -> Clients {
+    clients.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 async fn connect(endpoints: &[String], settings: ConnectOptions) -> Result<Client, StoreError> {

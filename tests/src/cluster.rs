@@ -18,6 +18,8 @@ pub struct Cluster {
     pub port: u16,
     folder: tempfile::TempDir,
     data: PathBuf,
+    /// The folder of its programs.
+    programs: PathBuf,
     settings: Vec<(&'static str, &'static str)>,
     domain: String,
 }
@@ -41,8 +43,28 @@ impl Cluster {
         Cluster::begin(name, port, Some(data), &[])
     }
 
+    /// Brings one up from programs in a folder of its own.
+    #[track_caller]
+    pub fn up_from(name: &str, port: u16, programs: PathBuf) -> Cluster {
+        let mut cluster = Cluster::new(name, port, None, &[]);
+        cluster.programs = programs;
+        cluster.start().ok();
+        cluster
+    }
+
     #[track_caller]
     fn begin(
+        name: &str,
+        port: u16,
+        data: Option<PathBuf>,
+        settings: &[(&'static str, &'static str)],
+    ) -> Cluster {
+        let cluster = Cluster::new(name, port, data, settings);
+        cluster.start().ok();
+        cluster
+    }
+
+    fn new(
         name: &str,
         port: u16,
         data: Option<PathBuf>,
@@ -51,21 +73,17 @@ impl Cluster {
         let folder =
             tempfile::Builder::new().prefix("tri-").tempdir().expect("/tmp takes a folder");
         let data = data.unwrap_or_else(|| folder.path().join("data"));
+        let programs = program("clusterctl").parent().expect("it lies in a folder").to_owned();
         let (domain, name) = (format!("{name}.localhost"), name.to_owned());
         let settings = settings.to_vec();
-        let cluster = Cluster { name, port, folder, data, settings, domain };
-        cluster.start().ok();
-        cluster
+        Cluster { name, port, folder, data, programs, settings, domain }
     }
 
     /// Brings one up that begins with a backup of another.
     #[track_caller]
     pub fn restored(name: &str, port: u16, of: &Cluster, backup: &Path) -> Cluster {
-        let folder =
-            tempfile::Builder::new().prefix("tri-").tempdir().expect("/tmp takes a folder");
-        let data = folder.path().join("data");
-        let (name, domain) = (name.to_owned(), of.domain());
-        let cluster = Cluster { name, port, folder, data, settings: Vec::new(), domain };
+        let mut cluster = Cluster::new(name, port, None, &[]);
+        cluster.domain = of.domain();
         cluster.restore(backup).ok();
         cluster
     }
@@ -104,7 +122,7 @@ impl Cluster {
 
     /// `clusterctl ARGUMENTS` for this cluster.
     pub fn clusterctl(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program("clusterctl"));
+        let mut command = Command::new(self.programs.join("clusterctl"));
         command.args(arguments).arg("--data").arg(&self.data);
         command.envs(self.settings.iter().copied());
         command

@@ -34,10 +34,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{
-    Request, Response, Status,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{Request, Response, Status, transport::Server};
 
 /// The image all units of these tests run.
 pub const IMAGE: &str = "trireme/stack:12";
@@ -308,16 +305,12 @@ impl Rig {
         self.logger_address = logger.local_addr().unwrap();
         let controller = self.identity("controller");
         let served = Server::builder()
-            .tls_config(controller.server_tls())
-            .unwrap()
             .add_service(GatewayServer::new(self.gateway.clone()))
-            .serve_with_incoming(TcpIncoming::from(rehomed(gateway, &runtime)));
+            .serve_with_incoming(controller.incoming(rehomed(gateway, &runtime)));
         runtime.spawn(served);
         let served = Server::builder()
-            .tls_config(self.identity("logger").server_tls())
-            .unwrap()
             .add_service(LoggerServer::new(self.logger.clone()))
-            .serve_with_incoming(TcpIncoming::from(rehomed(logger, &runtime)));
+            .serve_with_incoming(self.identity("logger").incoming(rehomed(logger, &runtime)));
         runtime.spawn(served);
         self.servers = Some(runtime);
     }

@@ -2,6 +2,7 @@
 
 mod certificates;
 pub mod finding;
+mod nodes;
 mod ports;
 
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use service::durable::free_bytes;
 use self::{
     certificates::certificates,
     finding::{Finding, Grade, print},
+    nodes::nodes,
     ports::ports,
 };
 use super::{
@@ -59,13 +61,14 @@ async fn examine(layout: &Layout, choices: &Choices) -> Vec<Finding> {
     let programs = health::all(layout, choices).await;
     let mut findings = vec![disk(layout)];
     findings.extend(docker(choices).await);
-    findings.extend(certificates(layout));
+    findings.extend(certificates(layout, choices));
     findings.push(clock(layout));
     findings.push(supervision(layout, &programs));
     findings.extend(programs.iter().map(|status| program(layout, choices, status)));
     findings.extend(recover::finding(layout));
     findings.extend(strangers(layout, choices).await);
     findings.extend(ports(choices, &programs).await);
+    findings.extend(nodes(layout, choices).await);
     findings
 }
 

@@ -2,16 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use service::{
-    durable::create_private_dir,
-    identity::{CA_FILE, CERT_FILE, KEY_FILE, STORE_NAME},
-};
+use service::identity::{CA_FILE, CERT_FILE, KEY_FILE, STORE_NAME};
 
 use super::{
     choices::Choices,
     layout::{ETCD, Layout},
     logs,
-    provision::{IDENTITY_DAYS, ProvisionError, is_good, open_or_create},
+    provision::{IDENTITY_DAYS, ProvisionError, Which, open_or_create},
     several::Several,
     supervisor::Command,
     up::data_flag,
@@ -36,16 +33,20 @@ pub fn problem() -> Option<String> {
 }
 
 /// Makes the authorities and certificates of the first member.
-pub fn provision(layout: &Layout, several: &Several) -> Result<(), ProvisionError> {
+pub fn certificates(
+    layout: &Layout,
+    several: &Several,
+    which: Which,
+) -> Result<(), ProvisionError> {
     for side in [Side::Peer, Side::Client] {
         let authority = open_or_create(&side.authority(layout))?;
         let folder = side.folder(layout);
-        if !is_good(&folder.join(CERT_FILE), &folder.join(KEY_FILE), &[]) {
+        if which.takes(&folder.join(CERT_FILE), &folder.join(KEY_FILE), &[]) {
             let issued = authority.issue_store(several.address, IDENTITY_DAYS)?;
             issued.write(&folder, authority.ca_pem())?;
         }
     }
-    Ok(create_private_dir(&data(layout))?)
+    Ok(())
 }
 
 /// Which of the member's two doors.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     choices::Choices,
-    layout::Layout,
+    layout::{Layout, Program},
     process::Process,
     record::{Record, State},
     supervisor, wire,
@@ -70,17 +70,18 @@ impl Health {
 
 /// How all programs are, in the order of their start.
 pub async fn all(layout: &Layout, choices: &Choices) -> Vec<ProgramStatus> {
+    join_all(choices.programs().into_iter().map(|program| one(layout, choices, program))).await
+}
+
+/// How one program is.
+pub async fn one(layout: &Layout, choices: &Choices, program: Program) -> ProgramStatus {
     let table = supervisor::read_table(layout).unwrap_or_default();
-    let table = &table;
-    join_all(choices.programs().into_iter().map(|program| async move {
-        let record = Record::read(layout, program.name);
-        // On a full disk the record is of the start before the last.
-        let command = table.iter().find(|command| command.name == program.name);
-        let process = command.and_then(|command| supervisor::find(layout, command));
-        let health = ask(choices.admin(program.admin_offset), program.health_path()).await;
-        status(program.name, process, record, health)
-    }))
-    .await
+    let record = Record::read(layout, program.name);
+    // On a full disk the record is of the start before the last.
+    let command = table.iter().find(|command| command.name == program.name);
+    let process = command.and_then(|command| supervisor::find(layout, command));
+    let health = ask(choices.admin(program.admin_offset), program.health_path()).await;
+    status(program.name, process, record, health)
 }
 
 fn status(

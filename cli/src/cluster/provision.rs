@@ -30,7 +30,7 @@ use super::{
 const SERVER_DAYS: u32 = 397;
 /// How long certificates of parts hold.
 pub const IDENTITY_DAYS: u32 = 825;
-/// A certificate that ends sooner is replaced at the next `up`.
+/// A certificate that ends sooner is replaced, by the supervisor or at the next `up`.
 pub const RENEW_DAYS: i64 = 60;
 
 /// Why a cluster could not be prepared.
@@ -87,11 +87,12 @@ pub fn provision(
             publish_authority(choices, &ca_pem.map_err(ProvisionError::Joined)?)?;
         }
         several => {
-            let authority = open_or_create(&layout.authority())?;
-            certificates(layout, choices, &authority)?;
-            if let Some(several) = several {
-                etcd::provision(layout, several)?;
+            certificates(layout, choices, Which::Due)?;
+            if several.is_some() {
+                create_private_dir(&etcd::data(layout))?;
             }
+            seal_key(layout)?;
+            let authority = open_or_create(&layout.authority())?;
             publish_authority(choices, authority.ca_pem())?;
         }
     }
@@ -101,17 +102,31 @@ pub fn provision(
     Ok(())
 }
 
-fn certificates(
+/// Which certificates are made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those that are missing, end soon, or lack a name.
+    Due,
+    /// All.
+    All,
+}
+
+/// Makes the certificates of a node that has the authorities' keys.
+pub fn certificates(
     layout: &Layout,
     choices: &Choices,
-    authority: &Authority,
+    which: Which,
 ) -> Result<(), ProvisionError> {
+    let authority = open_or_create(&layout.authority())?;
     for program in PROGRAMS {
-        identity(layout, choices, authority, program.name)?;
+        identity(layout, choices, &authority, (program.name, which))?;
     }
-    api_certificate(layout, choices, authority)?;
-    platform_certificate(layout, choices, authority)?;
-    Ok(seal_key(layout)?)
+    api_certificate(layout, choices, &authority, which)?;
+    platform_certificate(layout, choices, &authority, which)?;
+    match &choices.several {
+        Some(several) => etcd::certificates(layout, several, which),
+        None => Ok(()),
+    }
 }
 
 /// The commands of all programs, in the order of their start.
@@ -140,13 +155,13 @@ fn identity(
     layout: &Layout,
     choices: &Choices,
     authority: &Authority,
-    role: &str,
+    (role, which): (&str, Which),
 ) -> Result<(), ProvisionError> {
     let folder = layout.identity(role);
     let mut ips: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     ips.extend(choices.several.as_ref().map(|several| several.address));
     let subject = Subject { role, node: &choices.node, dns: vec!["localhost".to_owned()], ips };
-    if !is_good(&folder.join(CERT_FILE), &folder.join(KEY_FILE), &subject.dns) {
+    if which.takes(&folder.join(CERT_FILE), &folder.join(KEY_FILE), &subject.dns) {
         let issued = authority.issue_admitted(&subject, &choices.admission, IDENTITY_DAYS)?;
         issued.write(&folder, authority.ca_pem())?;
     }
@@ -158,6 +173,7 @@ fn api_certificate(
     layout: &Layout,
     choices: &Choices,
     authority: &Authority,
+    which: Which,
 ) -> Result<(), ProvisionError> {
     let folder = layout.identity("api");
     let host = host_name().to_lowercase();
@@ -166,7 +182,7 @@ fn api_certificate(
     if host.bytes().all(is_plain) && !host.is_empty() && !names.contains(&host) {
         names.push(host);
     }
-    if is_good(&folder.join(CERT_FILE), &folder.join(KEY_FILE), &names) {
+    if !which.takes(&folder.join(CERT_FILE), &folder.join(KEY_FILE), &names) {
         return Ok(());
     }
     let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
@@ -186,10 +202,11 @@ fn platform_certificate(
     layout: &Layout,
     choices: &Choices,
     authority: &Authority,
+    which: Which,
 ) -> Result<(), ProvisionError> {
     let (chain, key) = (layout.platform().join("chain.pem"), layout.platform().join("key.pem"));
     let names = [choices.domain.clone(), format!("*.{}", choices.domain)];
-    if is_good(&chain, &key, &names) {
+    if !which.takes(&chain, &key, &names) {
         return Ok(());
     }
     let issued = authority.issue_server(&names, &[], SERVER_DAYS)?;
@@ -198,8 +215,15 @@ fn platform_certificate(
     Ok(())
 }
 
+impl Which {
+    /// Whether this certificate is among them.
+    pub fn takes(self, certificate: &Path, key: &Path, names: &[String]) -> bool {
+        self == Which::All || !is_good(certificate, key, names)
+    }
+}
+
 /// Whether a certificate and its key are there, hold long enough and prove these names.
-pub fn is_good(certificate: &Path, key: &Path, names: &[String]) -> bool {
+fn is_good(certificate: &Path, key: &Path, names: &[String]) -> bool {
     let has_key = key.exists();
     let certificate = Certificate::read(certificate).ok();
     certificate.is_some_and(|certificate| {

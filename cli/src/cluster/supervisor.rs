@@ -23,14 +23,16 @@ use service::{
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
+    sync::watch,
 };
 
 use super::{
+    certs,
     layout::Layout,
     record::{Lock, Record, State},
 };
 
-pub use keeper::{STOP_DEADLINE, find, stop_process};
+pub use keeper::{STOP_DEADLINE, find, runs_from, stop_process};
 pub use peer::{Role, start};
 
 const VERSION: u32 = 1;
@@ -78,22 +80,30 @@ pub fn supervise(layout: &Layout, role: Role) -> anyhow::Result<()> {
 
 async fn run(layout: &Layout) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+    let looks = watch::Sender::new(());
     let table = read_table(layout).context("read the table of programs")?;
     note(&format!("supervising {} programs", table.len()));
     let mut keepers = Vec::new();
     for command in table {
         let stop = Stop::new();
         let keeper = keeper::Keeper::begin(layout.clone(), command);
-        keepers.push((stop.clone(), tokio::spawn(keeper.keep(stop))));
+        keepers.push((stop.clone(), tokio::spawn(keeper.keep(stop, looks.subscribe()))));
     }
     let rotation = tokio::spawn(log_files::rotate_forever(layout.clone()));
+    let renewal = tokio::spawn(certs::keep_renewed(layout.clone(), note));
     let stop = Stop::new();
     let guarding = std::thread::spawn({
         let (layout, stop) = (layout.clone(), stop.clone());
         move || peer::keep_alive(&layout, Role::Guardian, &stop)
     });
 
-    terminate.recv().await;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => looks.send_replace(()),
+        }
+    }
     note("stopping");
     // First the guardian, or it would start another supervisor.
     stop.set();
@@ -111,6 +121,7 @@ async fn run(layout: &Layout) -> anyhow::Result<()> {
         keeping.await.context("stop a program")?;
     }
     rotation.abort();
+    renewal.abort();
     note("stopped");
     Ok(())
 }

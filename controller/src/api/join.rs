@@ -21,11 +21,9 @@ use super::Api;
 use super::access::Allowed;
 use super::answer::{Answer, Body, Failure, rfc3339};
 use crate::accounts::secret;
-use crate::admission::{Authorities, JoinToken, Used};
+use crate::admission::{Admitted, Authorities, JoinToken, SignError, Used, sign_all};
 use crate::membership;
 use crate::records::{CommitError, Document, Write};
-
-mod signing;
 
 /// How long a token can be used when nothing else is asked for, and at most.
 const USUAL_MINUTES: u32 = 60;
@@ -118,7 +116,18 @@ async fn join(
     let known = free_name(&api, &token.value, &wish).await?;
     let authorities = authorities(&api).await?;
     let admission = secret::new_id();
-    let certificates = signing::sign_all(&api, &authorities, &wish, &admission, &request.requests)?;
+    let admitted = Admitted {
+        domain: &api.platform.domain,
+        node: &wish.node,
+        address: wish.address,
+        controls: wish.store_peer.is_some(),
+        admission: &admission,
+    };
+    let signed = sign_all(&authorities, &api.seal, &admitted, &request.requests);
+    let certificates = signed.map_err(|error| match error {
+        SignError::Open(error) => Failure::internal("open an authority", &error),
+        SignError::Unknown(_) | SignError::Request { .. } => Failure::invalid(error.to_string()),
+    })?;
 
     let used = Some(Used { node: wish.node.clone(), machine: wish.machine.clone() });
     let spec = NodeSpec {

@@ -221,6 +221,8 @@ fn detail(spec: &NodeSpec, snapshot: &Snapshot, now: Time) -> NodeDetail {
         reserved_bytes: snapshot.reserved_bytes(&spec.name),
         cpu_millis: node.map_or(0, |node| node.cpu_millis),
         disk_free_bytes: node.map_or(0, |node| node.disk_free_bytes),
+        version: node.map_or_else(String::new, |node| node.version.clone()),
+        clock_ahead_ms: node.map_or(0, |node| node.clock_ahead_ms),
         units: u32::try_from(here).unwrap_or(u32::MAX),
         left_running: node
             .iter()

@@ -86,12 +86,19 @@ impl Nodes {
             let refusal = format!("node `{}` was removed from the cluster", node.name);
             return Err(Status::permission_denied(refusal));
         }
-        let node = Node { heard: Time(self.clock.now_ms()), ..node };
+        let node = received(node, Time(self.clock.now_ms()));
         if self.heard.node(node, statuses(&report.statuses_json)?) {
             self.wake.kick();
         }
         Ok(())
     }
+}
+
+/// A report comes with the time of the sender's clock; an agent of an earlier version sends none.
+fn received(node: Node, now: Time) -> Node {
+    let ahead = |sent: Time| sent.0.cast_signed().saturating_sub(now.0.cast_signed());
+    let clock_ahead_ms = if node.heard == Time(0) { 0 } else { ahead(node.heard) };
+    Node { heard: now, clock_ahead_ms, ..node }
 }
 
 fn statuses<'a>(

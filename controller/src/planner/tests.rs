@@ -142,6 +142,8 @@ impl World {
             sessions_bytes: 0,
             cpu_millis: 1000,
             disk_free_bytes: 0,
+            version: String::new(),
+            clock_ahead_ms: 0,
             trouble: None,
             heard: Time(self.clock.clock().now_ms()),
         };

@@ -16,7 +16,7 @@ use proto::logger::{
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::{TcpListenerStream, WatchStream};
+use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
 use crate::harness::{PATIENCE, Platform, START_MS};
@@ -84,11 +84,8 @@ fn line(after_ms: u64, text: &str) -> Line {
 async fn serve(platform: &Platform, shelf: Shelf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let server = tonic::transport::Server::builder()
-        .tls_config(platform.identity("logger").server_tls())
-        .unwrap()
-        .add_service(LoggerServer::new(shelf));
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let server = tonic::transport::Server::builder().add_service(LoggerServer::new(shelf));
+    tokio::spawn(server.serve_with_incoming(platform.identity("logger").incoming(listener)));
     address
 }
 

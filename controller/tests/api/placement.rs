@@ -19,6 +19,8 @@ async fn hear_nodes(platform: &Platform, sizes: &[u64]) {
         sessions_bytes: 0,
         cpu_millis: 2000,
         disk_free_bytes: 0,
+        version: String::new(),
+        clock_ahead_ms: 0,
         trouble: None,
         sights: std::collections::BTreeMap::new(),
         left_running: std::collections::BTreeMap::new(),

@@ -22,7 +22,6 @@ use proto::logger::{
 use proto::problem::{Code, Problem};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -248,11 +247,8 @@ async fn with_logger() -> (Platform, FakeLogger) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let platform = Platform::with_logger(&listener.local_addr().unwrap().to_string()).await;
     let logger = FakeLogger::default();
-    let server = tonic::transport::Server::builder()
-        .tls_config(platform.identity("logger").server_tls())
-        .unwrap()
-        .add_service(LoggerServer::new(logger.clone()));
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let server = tonic::transport::Server::builder().add_service(LoggerServer::new(logger.clone()));
+    tokio::spawn(server.serve_with_incoming(platform.identity("logger").incoming(listener)));
     (platform, logger)
 }
 
@@ -377,11 +373,8 @@ async fn with_agent() -> (Platform, FakeAgent, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let agent = FakeAgent::default();
-    let server = tonic::transport::Server::builder()
-        .tls_config(platform.identity("agent").server_tls())
-        .unwrap()
-        .add_service(AgentServer::new(agent.clone()));
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let server = tonic::transport::Server::builder().add_service(AgentServer::new(agent.clone()));
+    tokio::spawn(server.serve_with_incoming(platform.identity("agent").incoming(listener)));
     show_node(&platform, &address, 1 << 30).await;
     (platform, agent, olga)
 }
@@ -396,6 +389,8 @@ async fn show_node(platform: &Platform, address: &str, memory_bytes: u64) {
         sessions_bytes: 0,
         cpu_millis: 1000,
         disk_free_bytes: 1,
+        version: String::new(),
+        clock_ahead_ms: 0,
         trouble: None,
         heard: Time(START_MS),
     };

@@ -59,6 +59,10 @@ impl Cluster {
         self.folder.path()
     }
 
+    pub fn authority_folder(&self) -> std::path::PathBuf {
+        self.path().join("ca")
+    }
+
     pub fn ca_pem(&self) -> &str {
         self.authority.ca_pem()
     }

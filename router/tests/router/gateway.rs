@@ -14,12 +14,10 @@ use proto::gateway::{
     gateway_server::{Gateway, GatewayServer},
 };
 use service::{Identity, Stop};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
-use tonic::{
-    Request, Response, Status,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{Request, Response, Status, transport::Server};
 
 /// The handle a test holds. Dropping it ends the gateway.
 pub struct FakeGateway {
@@ -36,15 +34,13 @@ impl Drop for FakeGateway {
 }
 
 impl FakeGateway {
-    pub fn start(identity: &Identity) -> FakeGateway {
-        let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = incoming.local_addr().unwrap();
+    pub async fn start(identity: &Identity) -> FakeGateway {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let incoming = identity.incoming(listener);
         let (tables, reports, stop) = (watch::Sender::new(None), Arc::default(), Stop::new());
         let service = Service { tables: tables.subscribe(), reports: Arc::clone(&reports) };
-        let server = Server::builder()
-            .tls_config(identity.server_tls())
-            .unwrap()
-            .add_service(GatewayServer::new(service));
+        let server = Server::builder().add_service(GatewayServer::new(service));
         let stopped = stop.clone();
         tokio::spawn(async move {
             tokio::select! {

@@ -51,8 +51,8 @@ impl Rig {
         };
         identity("router");
         let controller = identity("controller");
-        let gateway = FakeGateway::start(&controller);
-        let second_gateway = FakeGateway::start(&controller);
+        let gateway = FakeGateway::start(&controller).await;
+        let second_gateway = FakeGateway::start(&controller).await;
         let mut config = config(folder.path(), gateway.address);
         config.gateways.push(second_gateway.address.to_string());
         change(&mut config);

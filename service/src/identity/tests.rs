@@ -1,20 +1,22 @@
 //! Mutual TLS over real sockets, with tonic's own server and channel and with bare rustls.
 
-use std::{convert::Infallible, net::SocketAddr, time::SystemTime};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::atomic::{AtomicU32, Ordering},
+    time::SystemTime,
+};
 
 use http::{Request, Response};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
 use tonic::{
     Code, Status,
     body::Body,
     client::Grpc,
     server::NamedService,
-    transport::{Server, server::TcpIncoming},
+    transport::{Channel, Server},
 };
 
 use super::*;
@@ -25,13 +27,14 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 struct Cluster {
     folder: TempDir,
     authority: Authority,
+    identities: AtomicU32,
 }
 
 impl Cluster {
     fn new() -> Cluster {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::create(&folder.path().join("ca")).unwrap();
-        Cluster { folder, authority }
+        Cluster { folder, authority, identities: AtomicU32::new(0) }
     }
 
     fn identity(&self, role: &str) -> Identity {
@@ -39,7 +42,8 @@ impl Cluster {
     }
 
     fn load(&self, issued: Issued, ca_pem: &str) -> Identity {
-        let dir = self.folder.path().join("identity");
+        let number = self.identities.fetch_add(1, Ordering::SeqCst);
+        let dir = self.folder.path().join(format!("identity-{number}"));
         issued.write(&dir, ca_pem).unwrap();
         Identity::load(&dir).unwrap()
     }
@@ -83,11 +87,10 @@ impl tonic::codegen::Service<Request<Body>> for AgentsOnly {
 
 /// Serves [`AgentsOnly`] with a controller's identity; the server ends with the test's runtime.
 async fn serve(identity: &Identity) -> SocketAddr {
-    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = incoming.local_addr().unwrap();
-    let server =
-        Server::builder().tls_config(identity.server_tls()).unwrap().add_service(AgentsOnly);
-    tokio::spawn(server.serve_with_incoming(incoming));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::builder().add_service(AgentsOnly);
+    tokio::spawn(server.serve_with_incoming(identity.incoming(listener)));
     address
 }
 
@@ -184,7 +187,10 @@ async fn a_certificate_of_another_authority_is_refused_by_the_server() {
     // The stranger trusts the cluster, so that only the server can refuse.
     let issued = other.authority.issue(&subject("agent"), 30).unwrap();
     let stranger = other.load(issued, cluster.authority.ca_pem());
-    assert_refused(&call_as(&stranger, address, "controller").await, "fatal alert: DecryptError");
+    assert_refused(
+        &call_as(&stranger, address, "controller").await,
+        "refuses our certificate: it is not of its cluster",
+    );
 }
 
 #[tokio::test]
@@ -195,7 +201,7 @@ async fn a_server_of_another_authority_is_refused_by_the_client() {
     let address = serve(&other.load(issued, cluster.authority.ca_pem())).await;
     assert_refused(
         &call_as(&cluster.identity("agent"), address, "controller").await,
-        "invalid peer certificate: BadSignature",
+        "is not of this cluster",
     );
 }
 
@@ -203,12 +209,15 @@ async fn a_server_of_another_authority_is_refused_by_the_client() {
 async fn a_client_without_a_certificate_is_refused() {
     let cluster = Cluster::new();
     let address = serve(&cluster.identity("controller")).await;
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(cluster.authority.ca_pem()))
-        .domain_name(server_name("controller"));
-    let endpoint =
-        Endpoint::from_shared(format!("https://{address}")).unwrap().tls_config(tls).unwrap();
-    assert_refused(&call(endpoint.connect_lazy()).await, "fatal alert: CertificateRequired");
+    let mut roots = RootCertStore::empty();
+    roots.add(certificates(cluster.authority.ca_pem()).unwrap().remove(0)).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = Identity::server_name("controller");
+    let connector = TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    let refused = tokio::io::AsyncReadExt::read(&mut stream, &mut [0]).await.unwrap_err();
+    assert!(refused.to_string().contains("CertificateRequired"), "{refused}");
 }
 
 #[tokio::test]
@@ -217,7 +226,7 @@ async fn a_server_of_another_role_is_refused_by_the_client() {
     let address = serve(&cluster.identity("agent")).await;
     assert_refused(
         &call_as(&cluster.identity("agent"), address, "controller").await,
-        "not valid for name",
+        "is of another part",
     );
 }
 
@@ -231,32 +240,48 @@ async fn an_expired_certificate_is_refused() {
     let expired = cluster.load(issued, cluster.authority.ca_pem());
     assert_refused(
         &call_as(&expired, address, "controller").await,
-        "fatal alert: CertificateExpired",
+        "refuses our certificate: it has expired",
     );
 }
 
 #[tokio::test]
-async fn the_rustls_configurations_speak_with_each_other_and_show_the_peer() {
+async fn renewed_certificates_are_taken_up_and_open_connections_go_on() {
     let cluster = Cluster::new();
-    let acceptor =
-        TlsAcceptor::from(Arc::new(cluster.identity("logger").rustls_server_config().unwrap()));
-    let connector =
-        TlsConnector::from(Arc::new(cluster.identity("agent").rustls_client_config().unwrap()));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(async move {
-        let mut stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
-        let caller = Peer::from_certificate(&stream.get_ref().1.peer_certificates().unwrap()[0]);
-        stream.write_all(caller.unwrap().to_string().as_bytes()).await.unwrap();
-        stream.shutdown().await.unwrap();
-    });
-    let stream = TcpStream::connect(address).await.unwrap();
-    let mut stream =
-        connector.connect(Identity::rustls_server_name("logger"), stream).await.unwrap();
-    let mut heard = String::new();
-    stream.read_to_string(&mut heard).await.unwrap();
-    assert_eq!(heard, "agent on n1");
-    server.await.unwrap();
+    let now = SystemTime::now();
+    let issue = |role: &'static str, from, until| {
+        cluster.authority.issue_between(&subject(role), from, until).unwrap()
+    };
+    let ca_pem = cluster.authority.ca_pem();
+    let server = cluster.load(issue("controller", now - DAY, now + DAY), ca_pem);
+    let client = cluster.load(issue("agent", now - DAY, now + DAY), ca_pem);
+    let [server_dir, client_dir] =
+        [0, 1].map(|number| cluster.folder.path().join(format!("identity-{number}")));
+    let address = serve(&server).await;
+    let open = channel(&client, &address.to_string(), "controller").unwrap();
+    assert_eq!(call(open.clone()).await.code(), Code::AlreadyExists);
+
+    // Both end: whoever connects now is refused, by the one and the other.
+    issue("agent", now - 2 * DAY, now - DAY).write(&client_dir, ca_pem).unwrap();
+    let refused = call_as(&client, address, "controller").await;
+    assert_refused(&refused, "refuses our certificate: it has expired");
+    issue("controller", now - 2 * DAY, now - DAY).write(&server_dir, ca_pem).unwrap();
+    let refused = call_as(&client, address, "controller").await;
+    assert_refused(&refused, "has expired; see `clusterctl certs` there");
+    assert_eq!(call(open.clone()).await.code(), Code::AlreadyExists, "it was open before");
+
+    // Renewed with new keys, the same programs speak to each other again.
+    issue("controller", now - DAY, now + DAY).write(&server_dir, ca_pem).unwrap();
+    issue("agent", now - DAY, now + DAY).write(&client_dir, ca_pem).unwrap();
+    assert_eq!(call_as(&client, address, "controller").await.code(), Code::AlreadyExists);
+    assert_eq!(call(open).await.code(), Code::AlreadyExists);
+
+    // A key without its certificate is a renewal half done; one of another part is no renewal.
+    let other = issue("agent", now - DAY, now + DAY);
+    fs::write(client_dir.join(KEY_FILE), &other.key_pem).unwrap();
+    assert_eq!(call_as(&client, address, "controller").await.code(), Code::AlreadyExists);
+    issue("router", now - DAY, now + DAY).write(&client_dir, ca_pem).unwrap();
+    let said = call_as(&client, address, "controller").await;
+    assert_eq!(said.message(), "hello agent on n1");
 }
 
 #[test]
@@ -267,7 +292,7 @@ fn keys_are_private_and_an_open_key_is_refused() {
         identity.own(),
         &Peer { role: "agent".into(), node: "n1".into(), admission: String::new() }
     );
-    let (ca, dir) = (cluster.folder.path().join("ca"), cluster.folder.path().join("identity"));
+    let (ca, dir) = (cluster.folder.path().join("ca"), cluster.folder.path().join("identity-0"));
     let mode_of = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let modes = [&ca, &ca.join("ca.key"), &dir, &dir.join(KEY_FILE)].map(|path| mode_of(path));
     assert_eq!(modes, [0o700, 0o600, 0o700, 0o600]);
@@ -331,9 +356,8 @@ fn a_key_on_another_machine_gets_a_certificate_of_what_the_authority_decided() {
     let issued = Issued { cert_pem, key_pem: request.key_pem.clone() };
     issued.write(&folder.path().join("agent"), authority.ca_pem()).unwrap();
     let identity = Identity::load(&folder.path().join("agent")).unwrap();
+    // That it was loaded shows that the files belong together: rustls compares key and certificate.
     assert_eq!(identity.own().admission, "0a1b2c");
-    // The files belong together: rustls compares key and certificate.
-    identity.rustls_server_config().unwrap();
 
     let again = KeyRequest::again(&request.key_pem).unwrap();
     assert!(authority.sign(&again.csr_pem, &wanted, 30).is_ok());

@@ -76,11 +76,12 @@ async fn page(
         .with_range(end)
         .with_limit(limit as i64)
         .with_revision(at.map_or(0, signed));
+    let clients = store.clients();
     let kv = match ask {
-        Ask::All => &store.kv,
+        Ask::All => &clients.kv,
         Ask::Nearest => {
             options = options.with_serializable();
-            &store.nearest
+            &clients.nearest
         }
     };
     store

@@ -1,10 +1,11 @@
 //! Who is a member of the etcd cluster, and how that changes: one at a time, a new member learning before it counts.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use etcd_client::{Client, ClusterClient, Error, Member, MemberAddOptions};
+use etcd_client::{ClusterClient, Error, Member, MemberAddOptions};
 
-use super::{EtcdOptions, connect, settings};
+use super::{Clients, EtcdOptions, Shared, connect, now, settings};
 use crate::StoreError;
 use crate::etcd::errors::{read_error, write_error};
 
@@ -14,10 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// The members of an etcd cluster. Cheap to clone.
 #[derive(Clone)]
 pub struct EtcdMembers {
-    client: Client,
-    /// To the nearest member alone, which need not see a leader.
-    nearest: ClusterClient,
-    options: EtcdOptions,
+    clients: Shared,
 }
 
 /// One member.
@@ -53,21 +51,25 @@ pub enum MemberError {
 }
 
 impl EtcdMembers {
-    /// Connects.
-    pub async fn connect(options: &EtcdOptions) -> Result<EtcdMembers, StoreError> {
-        let with_leader = settings(options).with_require_leader(true);
-        let first = &options.endpoints[..options.endpoints.len().min(1)];
-        Ok(EtcdMembers {
-            client: connect(&options.endpoints, with_leader).await?,
-            nearest: connect(first, settings(options)).await?.cluster_client(),
-            options: options.clone(),
-        })
+    pub(super) fn new(clients: Shared) -> EtcdMembers {
+        EtcdMembers { clients }
+    }
+
+    /// Connects anew, with certificates that were renewed: itself and the store it came from. What is under way goes on.
+    pub async fn reconnect(&self, options: &EtcdOptions) -> Result<(), StoreError> {
+        let clients = Clients::of(options).await?;
+        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
+        Ok(())
+    }
+
+    fn client(&self) -> ClusterClient {
+        now(&self.clients).members
     }
 
     /// All of them as the nearest remembers them, with or without a quorum; and which of them it is itself. (From etcd 3.5
     /// on a quorum is needed here, too.)
     pub async fn remembered(&self) -> Result<(u64, Vec<EtcdMember>), MemberError> {
-        let mut client = self.nearest.clone();
+        let mut client = now(&self.clients).nearest_members;
         let answer = within(client.member_list()).await?.map_err(read_error)?;
         let own = answer.header().map(|header| header.member_id()).ok_or(MemberError::Unknown)?;
         Ok((own, answer.members().iter().map(member).collect()))
@@ -75,14 +77,14 @@ impl EtcdMembers {
 
     /// All of them.
     pub async fn list(&self) -> Result<Vec<EtcdMember>, MemberError> {
-        let mut client = self.client.cluster_client();
+        let mut client = self.client();
         let answer = within(client.member_list()).await?.map_err(read_error)?;
         Ok(answer.members().iter().map(member).collect())
     }
 
     /// Adds a member that learns first. Gives its id and all members, itself with an empty name.
     pub async fn add_learner(&self, peer_url: &str) -> Result<(u64, Vec<EtcdMember>), MemberError> {
-        let mut client = self.client.cluster_client();
+        let mut client = self.client();
         let options = MemberAddOptions::new().with_is_learner();
         let added = within(client.member_add([peer_url.to_owned()], Some(options))).await?;
         let added = added.map_err(changed)?;
@@ -92,22 +94,22 @@ impl EtcdMembers {
 
     /// Gives a learner its vote.
     pub async fn promote(&self, id: u64) -> Result<(), MemberError> {
-        let mut client = self.client.cluster_client();
+        let mut client = self.client();
         within(client.member_promote(id)).await?.map_err(changed)?;
         Ok(())
     }
 
     /// Has a member that leads hand the lead to another one, so that nothing waits for an election when it goes.
     pub async fn step_aside(&self, id: u64) -> Result<(), MemberError> {
-        let mut client = self.client.maintenance_client();
-        let leader = within(client.status()).await?.map_err(read_error)?.leader();
+        let Clients { mut maintenance, options, .. } = now(&self.clients);
+        let leader = within(maintenance.status()).await?.map_err(read_error)?.leader();
         if leader != id {
             return Ok(());
         }
         let all = self.list().await?;
         let own = all.iter().find(|member| member.id == id).ok_or(MemberError::Unknown)?;
         // Only the leader itself can do it.
-        let settings = settings(&self.options).with_require_leader(true);
+        let settings = settings(&options).with_require_leader(true);
         let mut client = connect(&own.client_urls, settings).await?.maintenance_client();
         let mut moved = Err(MemberError::Unknown);
         for other in all.iter().filter(|member| member.id != id && !member.is_learner) {
@@ -121,7 +123,7 @@ impl EtcdMembers {
 
     /// Takes a member out, alive or not.
     pub async fn remove(&self, id: u64) -> Result<(), MemberError> {
-        let mut client = self.client.cluster_client();
+        let mut client = self.client();
         within(client.member_remove(id)).await?.map_err(changed)?;
         Ok(())
     }

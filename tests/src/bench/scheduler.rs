@@ -68,6 +68,8 @@ fn node(number: usize, memory_bytes: u64) -> Node {
         sessions_bytes: 0,
         cpu_millis: 16_000,
         disk_free_bytes: 0,
+        version: String::new(),
+        clock_ahead_ms: 0,
         trouble: None,
         sights: BTreeMap::new(),
         left_running: BTreeMap::new(),

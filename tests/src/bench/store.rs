@@ -180,6 +180,8 @@ fn node(name: &str) -> Node {
         memory_bytes: 2 * UNIT_BYTES * APPS as u64 * u64::from(UNITS_PER_APP) / NODES as u64,
         cpu_millis: 4_000,
         disk_free_bytes: 0,
+        version: String::new(),
+        clock_ahead_ms: 0,
         trouble: None,
         sights: BTreeMap::new(),
         left_running: BTreeMap::new(),

@@ -186,6 +186,8 @@ impl Host {
             sessions_bytes: 0,
             cpu_millis: 4_000,
             disk_free_bytes: 1 << 30,
+            version: String::new(),
+            clock_ahead_ms: 0,
             trouble: told.trouble.clone(),
             sights: others.map(|other| (name(other), sight(other))).collect(),
             left_running: told.left_running.until.clone(),

@@ -25,7 +25,6 @@ use proto::{
 };
 use service::{Identity, peer};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 
 #[derive(Default)]
@@ -84,22 +83,16 @@ impl Gateway {
 pub async fn serve(gateway: Arc<Gateway>, identity: &Identity) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Server::builder()
-        .tls_config(identity.server_tls())
-        .unwrap()
-        .add_service(GatewayServer::new(Service(gateway)));
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let server = Server::builder().add_service(GatewayServer::new(Service(gateway)));
+    tokio::spawn(server.serve_with_incoming(identity.incoming(listener)));
     address
 }
 
 pub async fn serve_logger(gateway: Arc<Gateway>, identity: &Identity) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Server::builder()
-        .tls_config(identity.server_tls())
-        .unwrap()
-        .add_service(LoggerServer::new(Service(gateway)));
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let server = Server::builder().add_service(LoggerServer::new(Service(gateway)));
+    tokio::spawn(server.serve_with_incoming(identity.incoming(listener)));
     address
 }
 

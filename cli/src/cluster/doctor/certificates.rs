@@ -2,32 +2,33 @@
 
 use std::path::Path;
 
-use jiff::Timestamp;
-use service::identity::CERT_FILE;
-
 use super::finding::{Finding, Grade};
 use crate::cluster::{
     certificate::Certificate,
-    layout::{Layout, PROGRAMS},
-    provision::RENEW_DAYS,
+    certs::{authority, held},
+    choices::Choices,
+    layout::Layout,
     up::data_flag,
 };
+use jiff::Timestamp;
+
+/// They are renewed long before; one that ends this soon was not.
+const WARN_DAYS: i64 = 14;
 
 /// All of them.
-pub(super) fn certificates(layout: &Layout) -> Vec<Finding> {
-    let identities = PROGRAMS.iter().map(|program| program.name).chain(["api"]);
-    let mut files: Vec<_> =
-        identities.map(|name| (name, layout.identity(name).join(CERT_FILE))).collect();
-    files.push(("apps", layout.platform().join("chain.pem")));
-    files.push(("authority", layout.authority().join("ca.pem")));
+pub(super) fn certificates(layout: &Layout, choices: &Choices) -> Vec<Finding> {
+    let held = held(layout, choices).into_iter().map(|held| (held.name, held.path));
+    let all = held.chain([("authority".to_owned(), authority(layout))]);
     let now = Timestamp::now();
-    files.iter().map(|(name, path)| certificate(layout, name, path, now)).collect()
+    all.map(|(name, path)| certificate(layout, &name, &path, now)).collect()
 }
 
 fn certificate(layout: &Layout, name: &str, path: &Path, now: Timestamp) -> Finding {
     let area = format!("certificate of {name}");
     let data = data_flag(layout);
-    let renew = format!("`clusterctl down{data}`, then `clusterctl up{data}` makes a new one");
+    let renew = format!(
+        "`clusterctl certs:rotate{data}` makes a new one; `clusterctl logs supervisor{data}` says why that was not done in time"
+    );
     let certificate = match Certificate::read(path) {
         Ok(certificate) => certificate,
         Err(error) => return Finding::new(&area, Grade::Problem, error.to_string(), renew),
@@ -39,7 +40,7 @@ fn certificate(layout: &Layout, name: &str, path: &Path, now: Timestamp) -> Find
         Finding::new(&area, Grade::Problem, seen, "set the clock".to_owned())
     } else if now > ends {
         Finding::new(&area, Grade::Problem, format!("it ended at {ends}"), renew)
-    } else if days < RENEW_DAYS {
+    } else if days < WARN_DAYS {
         Finding::new(&area, Grade::Warning, format!("{days} days left"), renew)
     } else {
         Finding::well(&area, format!("{days} days left"))
@@ -65,7 +66,7 @@ mod tests {
         let now = Timestamp::now();
         let day = jiff::SignedDuration::from_hours(24);
         assert_eq!(grade(100, now), Grade::Well);
-        assert_eq!(grade(10, now), Grade::Warning);
+        assert_eq!(grade(13, now), Grade::Warning);
         assert_eq!(grade(10, now + day * 11), Grade::Problem);
         assert_eq!(grade(100, now - day), Grade::Problem, "the clock is behind");
         std::fs::write(&path, "no certificate").unwrap();

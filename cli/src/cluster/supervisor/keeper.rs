@@ -1,8 +1,9 @@
 //! Keeps one program running: adopts or starts it, waits for its end, pauses, starts it again, and stops it when asked.
 
 use std::{
-    io,
-    os::unix::process::CommandExt,
+    fs, io,
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    path::Path,
     process::{self, Child, Stdio},
     sync::Arc,
     time::{Duration, Instant},
@@ -10,10 +11,13 @@ use std::{
 
 use rustix::process::Signal;
 use service::Stop;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, spawn_blocking},
+};
 
 use super::super::{
-    layout::Layout,
+    layout::{ETCD, Layout},
     process::{Process, Watch},
     record::{Hold, Record, State},
 };
@@ -25,6 +29,11 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(32);
 const HOLD_PERIOD: Duration = Duration::from_millis(100);
 /// How long the kernel may take after SIGKILL.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a new program may take until the old one, whose place it takes, has ended.
+const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(60);
+/// The program that takes the place of a running one by itself.
+const TAKES_OVER: &str = "router";
 
 /// One program and what is known about it.
 pub struct Keeper {
@@ -61,14 +70,19 @@ impl Keeper {
         keeper
     }
 
-    /// Keeps the program running until `stop`, then stops it.
-    pub async fn keep(mut self, stop: Stop) {
+    /// Keeps the program running until `stop`, then stops it. At each look, what runs from another file than lies there
+    /// now is replaced.
+    pub async fn keep(mut self, stop: Stop, mut looks: watch::Receiver<()>) {
         loop {
             let uptime = match self.running.take() {
                 Some(mut running) => {
                     tokio::select! {
                         () = running.ended() => {}
                         () = stop.wait() => return self.stop(running).await,
+                        Ok(()) = looks.changed() => {
+                            self.running = self.renew(running).await;
+                            continue;
+                        }
                     }
                     let uptime = running.uptime();
                     self.ended(running.reap());
@@ -95,6 +109,50 @@ impl Keeper {
 
     fn is_held(&self) -> bool {
         Hold::is_on(&self.layout, &self.command.name)
+    }
+
+    /// Runs the program from the file that lies there now. etcd is the distribution's, who replaces it in its own time.
+    async fn renew(&mut self, mut old: Running) -> Option<Running> {
+        if self.command.name == ETCD.name || runs_from(&self.command.path, old.process.pid) {
+            return Some(old);
+        }
+        note(&format!("{} has a new file", self.command.name));
+        if self.command.name != TAKES_OVER {
+            self.stop(old).await;
+            return self.start();
+        }
+        let mut new = match self.spawn() {
+            Ok(new) => new,
+            Err(error) => {
+                self.failed(&old, &format!("could not be started: {error}"));
+                return Some(old);
+            }
+        };
+        tokio::select! {
+            () = old.ended() => {
+                note(&format!("{} taken over (process {})", self.command.name, new.process.pid));
+                self.set(State::Running(new.process.clone()));
+                old.reap();
+                Some(new)
+            }
+            () = new.ended() => {
+                self.failed(&old, &new.reap());
+                Some(old)
+            }
+            () = tokio::time::sleep(TAKE_OVER_DEADLINE) => {
+                let _ = new.watch.signal(Signal::KILL);
+                new.ended().await;
+                new.reap();
+                self.failed(&old, "did not take over in time");
+                Some(old)
+            }
+        }
+    }
+
+    /// A new program did not take the place of the old one, which runs on.
+    fn failed(&mut self, old: &Running, how: &str) {
+        self.ended(format!("the new one, before it took over: {how}"));
+        self.set(State::Running(old.process.clone()));
     }
 
     fn adopt(&mut self) -> Option<Running> {
@@ -200,6 +258,13 @@ impl Running {
             None => "ended while it was not a child of this supervisor".to_owned(),
         }
     }
+}
+
+/// Whether a process runs from this very file, not from one that lay there before.
+pub fn runs_from(file: &Path, pid: u32) -> bool {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let runs = identity(Path::new(&format!("/proc/{pid}/exe")));
+    runs.is_some() && runs == identity(file)
 }
 
 /// The process of a command that runs already: as recorded, or, where a supervisor was cut off before it could write,

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -74,13 +75,20 @@ fn wait_for(process: &Process, stop: &Stop) {
 /// Starts `clusterctl supervise` in a role; it takes itself out of this session.
 pub fn start(layout: &Layout, role: Role) -> io::Result<Child> {
     let log = log_files::open(&layout.log("supervisor"))?;
-    Command::new(std::env::current_exe()?)
+    Command::new(own_file()?)
         .args(["supervise", "--role", role.name(), "--data"])
         .arg(&layout.data)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()
+}
+
+/// Where this program lies, or the one that was put in its place since it was started.
+fn own_file() -> io::Result<PathBuf> {
+    let file = std::env::current_exe()?;
+    let name = file.to_string_lossy();
+    Ok(name.strip_suffix(" (deleted)").map(PathBuf::from).unwrap_or(file))
 }
 
 /// Ends the process of a role, if there is one.

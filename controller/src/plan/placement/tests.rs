@@ -17,6 +17,8 @@ fn node(number: usize, memory_mib: u64) -> Node {
         sessions_bytes: 0,
         cpu_millis: 4000,
         disk_free_bytes: 0,
+        version: String::new(),
+        clock_ahead_ms: 0,
         trouble: None,
         sights: BTreeMap::new(),
         left_running: BTreeMap::new(),

@@ -20,6 +20,8 @@ fn node(name: &str, heard: Time) -> Node {
         memory_bytes: 100,
         cpu_millis: 1000,
         disk_free_bytes: 0,
+        version: String::new(),
+        clock_ahead_ms: 0,
         trouble: None,
         sights: BTreeMap::new(),
         left_running: BTreeMap::new(),

@@ -64,6 +64,8 @@ impl World {
             sessions_bytes: 0,
             cpu_millis: 2000,
             disk_free_bytes: 0,
+            version: String::new(),
+            clock_ahead_ms: 0,
             trouble: None,
             heard: Time(0),
         };

@@ -1,15 +1,15 @@
-//! The certificates of a new node: what each may prove is decided here, whatever was asked for.
+//! The certificates of a node, when it comes in and when they are renewed: what each may prove is decided here, whatever
+//! was asked for.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use model::name::NodeName;
 use service::identity::{AuthorityError, Wanted};
 use service::{Authority, Subject};
 
-use super::Wish;
-use crate::admission::Authorities;
-use crate::api::Api;
-use crate::api::answer::{Answer, Failure};
+use super::{Authorities, OpenError, SealedAuthority};
+use crate::seal::Seal;
 
 /// As for the node a cluster begins on.
 const IDENTITY_DAYS: u32 = 825;
@@ -26,17 +26,47 @@ struct Signers {
     store_clients: Authority,
 }
 
+/// For whom is signed.
+pub struct Admitted<'a> {
+    /// The platform's domain.
+    pub domain: &'a str,
+    /// The node.
+    pub node: &'a NodeName,
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it has a controller.
+    pub controls: bool,
+    /// The mark of its admission.
+    pub admission: &'a str,
+}
+
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// No authority can be used.
+    #[error("open an authority")]
+    Open(#[from] OpenError),
+    /// There is no such certificate.
+    #[error("a node has no certificate `{0}`")]
+    Unknown(String),
+    /// What was asked is no signing request.
+    #[error("the request for `{name}` cannot be signed: {cause}")]
+    Request {
+        /// The certificate.
+        name: String,
+        /// Why.
+        cause: AuthorityError,
+    },
+}
+
 /// One certificate per request.
-pub(super) fn sign_all(
-    api: &Api,
+pub fn sign_all(
     authorities: &Authorities,
-    wish: &Wish,
-    admission: &str,
+    seal: &Seal,
+    admitted: &Admitted<'_>,
     requests: &BTreeMap<String, String>,
-) -> Answer<BTreeMap<String, String>> {
-    let open = |sealed: &crate::admission::SealedAuthority| {
-        sealed.open(&api.seal).map_err(|error| Failure::internal("open an authority", &error))
-    };
+) -> Result<BTreeMap<String, String>, SignError> {
+    let open = |sealed: &SealedAuthority| sealed.open(seal);
     let signers = Signers {
         parts: open(&authorities.parts)?,
         store_peers: open(&authorities.store_peers)?,
@@ -44,7 +74,7 @@ pub(super) fn sign_all(
     };
     let mut signed = BTreeMap::new();
     for (name, csr) in requests {
-        let certificate = sign(&signers, &api.platform.domain, wish, admission, name, csr)?;
+        let certificate = sign(&signers, admitted, name, csr)?;
         signed.insert(name.clone(), certificate);
     }
     Ok(signed)
@@ -52,15 +82,13 @@ pub(super) fn sign_all(
 
 fn sign(
     signers: &Signers,
-    domain: &str,
-    wish: &Wish,
-    admission: &str,
+    admitted: &Admitted<'_>,
     name: &str,
     csr: &str,
-) -> Answer<String> {
-    let controls = wish.store_peer.is_some();
-    let local: [IpAddr; 3] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into(), wish.address];
-    let node = wish.node.as_str();
+) -> Result<String, SignError> {
+    let Admitted { domain, address, controls, admission, .. } = *admitted;
+    let local: [IpAddr; 3] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into(), address];
+    let node = admitted.node.as_str();
     let signed = match name {
         "platform" => {
             let names = [domain.to_owned(), format!("*.{domain}")];
@@ -73,21 +101,17 @@ fn sign(
             signed.map(|leaf| leaf + signers.parts.ca_pem())
         }
         "store-peer" if controls => {
-            signers.store_peers.sign(csr, &Wanted::Store(wish.address), IDENTITY_DAYS)
+            signers.store_peers.sign(csr, &Wanted::Store(address), IDENTITY_DAYS)
         }
         "store-client" if controls => {
-            signers.store_clients.sign(csr, &Wanted::Store(wish.address), IDENTITY_DAYS)
+            signers.store_clients.sign(csr, &Wanted::Store(address), IDENTITY_DAYS)
         }
         role if PARTS.contains(&role) || (controls && CONTROL_PARTS.contains(&role)) => {
             let dns = vec!["localhost".to_owned()];
             let subject = Subject { role, node, dns, ips: local.to_vec() };
             signers.parts.sign(csr, &Wanted::Part(&subject, admission), IDENTITY_DAYS)
         }
-        _ => {
-            return Err(Failure::invalid(format!("a node has no certificate `{name}`")));
-        }
+        _ => return Err(SignError::Unknown(name.to_owned())),
     };
-    signed.map_err(|error: AuthorityError| {
-        Failure::invalid(format!("the request for `{name}` cannot be signed: {error}"))
-    })
+    signed.map_err(|cause| SignError::Request { name: name.to_owned(), cause })
 }

@@ -1,0 +1,242 @@
+//! Whether this node can be upgraded now, and which node is next.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use proto::api::NodeDetail;
+
+use super::{
+    files::{self, Files},
+    installed_folder,
+    version::Version,
+};
+use crate::cluster::{
+    api::Api,
+    choices::Choices,
+    control, health,
+    layout::{HOOK, Layout},
+    provision::saved_choices,
+    up::data_flag,
+};
+
+/// A program tells its version at once.
+const VERSION_LIMIT: Duration = Duration::from_secs(10);
+
+/// What was seen.
+pub struct Checked {
+    /// This node's choices.
+    pub choices: Choices,
+    /// What would be put in place; none where there is nothing to do.
+    pub files: Option<Files>,
+    /// What the operator should know.
+    pub notes: Vec<String>,
+    /// What is in the way.
+    pub problems: Vec<String>,
+}
+
+/// Looks at this node, at the newer programs if a folder is named, and at the other nodes.
+pub async fn check(layout: &Layout, from: Option<&Path>) -> anyhow::Result<Checked> {
+    let choices = saved_choices(layout).context("read the choices of this cluster")?;
+    let Some(choices) = choices else {
+        bail!("find a cluster in `{}`; name its folder with --data", layout.data.display());
+    };
+    let to = installed_folder(layout)?;
+    let mut checked = Checked { choices, files: None, notes: Vec::new(), problems: Vec::new() };
+    checked.problems.extend(sick(layout, &checked.choices).await);
+    let present =
+        version_of(&to.join("trireme-agent")).await.context("ask the present programs")?;
+    let mut wanted = present;
+    if let Some(from) = from {
+        let from = from.canonicalize().with_context(|| format!("find `{}`", from.display()))?;
+        match newer(&from).await {
+            Ok(version) => wanted = version,
+            Err(problems) => {
+                checked.problems.extend(problems);
+                return Ok(checked);
+            }
+        }
+        checked.offer(from, to, present, wanted)?;
+    }
+    let several = checked.choices.several.as_ref();
+    match several.map(|several| several.control) {
+        None => checked.notes.push(
+            "One node: apps are served throughout; the API and `git push` are away for seconds.".to_owned(),
+        ),
+        Some(false) => checked.notes.push(
+            "How the other nodes are is known on nodes with a controller: run `clusterctl upgrade --check` there first.".to_owned(),
+        ),
+        Some(true) => {
+            let api = Api::of_operator(layout, &checked.choices)?;
+            let nodes: Vec<NodeDetail> = api.get("/v1/nodes").await.context("list the nodes")?;
+            checked.look_around(&nodes, wanted);
+        }
+    }
+    Ok(checked)
+}
+
+impl Checked {
+    fn offer(
+        &mut self,
+        from: PathBuf,
+        to: PathBuf,
+        present: Version,
+        wanted: Version,
+    ) -> anyhow::Result<()> {
+        if !wanted.may_follow(present) {
+            self.problems.push(format!(
+                "version {wanted} cannot follow {present}: what is stored is only understood from one minor version to the next. Upgrade to a version between them first."
+            ));
+        }
+        let files = Files::new(from, to);
+        let mut there = true;
+        for name in files::names() {
+            there &= files.is_there(&name).with_context(|| format!("compare `{name}`"))?;
+        }
+        if there {
+            self.notes.push(format!("This node has these programs, of version {wanted}, already."));
+            return Ok(());
+        }
+        self.notes.push(match present == wanted {
+            true => format!("From {present} to another build of the same version."),
+            false => format!("From version {present} to {wanted}."),
+        });
+        self.notes.push("Take a backup first: `clusterctl backup`.".to_owned());
+        self.files = Some(files);
+        Ok(())
+    }
+
+    /// What the other nodes have to say to it.
+    fn look_around(&mut self, nodes: &[NodeDetail], wanted: Version) {
+        for node in nodes.iter().filter(|node| node.state != "ready") {
+            self.problems.push(format!(
+                "node `{}` is {}. Bring it back, or take it out with `clusterctl nodes:remove`, so that the others can carry this one's apps.",
+                node.name, node.state
+            ));
+        }
+        let controls = nodes.iter().filter(|node| node.control);
+        let ready = controls.clone().filter(|node| node.state == "ready").count();
+        let controls = controls.count();
+        if controls > 2 && ready.saturating_sub(1) <= controls / 2 {
+            self.problems.push(format!(
+                "only {ready} of {controls} controllers answer: without this one there is no quorum."
+            ));
+        }
+        for node in nodes {
+            let Ok(version) = node.version.parse::<Version>() else { continue };
+            if version != wanted && !wanted.may_follow(version) && !version.may_follow(wanted) {
+                self.problems.push(format!(
+                    "node `{}` has version {version}, which does not understand {wanted}. Upgrade it first.",
+                    node.name
+                ));
+            }
+        }
+        self.notes.extend(next(nodes, wanted, &self.choices.node));
+    }
+}
+
+/// Which node is behind the newest version that is known.
+fn next(nodes: &[NodeDetail], wanted: Version, own: &str) -> Option<String> {
+    let versions: Vec<(&str, Version)> = nodes
+        .iter()
+        .filter_map(|node| Some((node.name.as_str(), node.version.parse().ok()?)))
+        .collect();
+    let newest = versions.iter().map(|(_, version)| *version).chain([wanted]).max()?;
+    let behind: Vec<&str> =
+        versions.iter().filter(|(_, version)| *version < newest).map(|(name, _)| *name).collect();
+    match behind.first() {
+        None => Some(format!("All nodes have version {newest}.")),
+        Some(_) if behind.contains(&own) => {
+            Some(format!("Next is this node; behind {newest}: {}.", behind.join(", ")))
+        }
+        Some(first) => Some(format!("Next is `{first}`; behind {newest}: {}.", behind.join(", "))),
+    }
+}
+
+async fn sick(layout: &Layout, choices: &Choices) -> Vec<String> {
+    if !control::is_supervised(layout) {
+        return vec![format!(
+            "the cluster does not run here. Start it with `clusterctl up{}`.",
+            data_flag(layout)
+        )];
+    }
+    let all = health::all(layout, choices).await.into_iter();
+    let sick = all.filter(|status| !status.is_well());
+    let told = sick.map(|status| {
+        format!(
+            "`{}` is not well: {}. See `clusterctl doctor{}`.",
+            status.name,
+            status.health.words(),
+            data_flag(layout)
+        )
+    });
+    told.collect()
+}
+
+/// The one version of all programs of a folder, or what is wrong with them.
+async fn newer(from: &Path) -> Result<Version, Vec<String>> {
+    let mut problems = Vec::new();
+    let mut versions: Vec<(String, Version)> = Vec::new();
+    for name in files::names() {
+        let path = from.join(&name);
+        if !path.is_file() {
+            problems.push(format!("`{}` is not there.", path.display()));
+        } else if name != HOOK {
+            match version_of(&path).await {
+                Ok(version) => versions.push((name, version)),
+                Err(error) => problems
+                    .push(format!("`{}` does not tell its version: {error:#}.", path.display())),
+            }
+        }
+    }
+    if versions.iter().any(|(_, version)| *version != versions[0].1) {
+        let all: Vec<String> =
+            versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+        problems.push(format!("the programs are not of one version: {}.", all.join(", ")));
+    }
+    match versions.first() {
+        Some((_, version)) if problems.is_empty() => Ok(*version),
+        Some(_) | None => Err(problems),
+    }
+}
+
+async fn version_of(program: &Path) -> anyhow::Result<Version> {
+    let mut command = tokio::process::Command::new(program);
+    let asked =
+        command.arg("--version").stdin(std::process::Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(VERSION_LIMIT, asked).await.context("wait for it")??;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let version = said.split_whitespace().last().unwrap_or_default();
+    version.parse().with_context(|| format!("understand `{}`", said.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, version: &str) -> NodeDetail {
+        serde_json::from_value(serde_json::json!({
+            "name": name, "state": "ready", "duty": "open", "control": true, "labels": {},
+            "addresses": {"agent": "", "logger": "", "registry": "", "gateway": null},
+            "joined": "", "heard_ms_ago": 1, "memory_bytes": 1, "reserved_bytes": 0,
+            "cpu_millis": 1, "disk_free_bytes": 1, "units": 0, "version": version, "clock_ahead_ms": 0,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_next_node_is_one_that_is_behind() {
+        let nodes = [node("n1", "0.2.0"), node("n2", "0.1.0"), node("n3", "0.1.0")];
+        let version = |text: &str| text.parse::<Version>().unwrap();
+        let said = next(&nodes, version("0.2.0"), "n1").unwrap();
+        assert_eq!(said, "Next is `n2`; behind 0.2.0: n2, n3.");
+        let said = next(&nodes, version("0.2.0"), "n3").unwrap();
+        assert!(said.starts_with("Next is this node"), "{said}");
+        assert_eq!(
+            next(&nodes[..1], version("0.2.0"), "n1").unwrap(),
+            "All nodes have version 0.2.0."
+        );
+    }
+}
