@@ -15,7 +15,8 @@ fn main() {
     let mut arguments = std::env::args();
     let file = arguments.next().expect("a program has a name");
     if arguments.len() == 1 && arguments.next().as_deref() == Some("--version") {
-        println!("{file} {}", env!("CARGO_PKG_VERSION"));
+        let version = format!("{file} {}\n", env!("CARGO_PKG_VERSION"));
+        std::io::stdout().write_all(version.as_bytes()).expect("somebody asked");
         return;
     }
     let name = file.rsplit("trireme-").next().expect("splitting gives a part").to_owned();

@@ -45,7 +45,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use choices::{PortWishes, Wishes};
 use help::{
-    CERTS_HELP, EXAMPLES, INIT_HELP, JOIN_HELP, RECOVER_HELP, REPLACE_HELP, UP_HELP, UPGRADE_HELP,
+    BACKUP_HELP, CERTS_HELP, EXAMPLES, INIT_HELP, JOIN_HELP, RECOVER_HELP, REPLACE_HELP,
+    RESTORE_HELP, UP_HELP, UPGRADE_HELP,
 };
 use layout::Layout;
 use proto::api::NewJoinToken;
@@ -136,7 +137,7 @@ enum Command {
     Capacity(AskingArguments),
     /// Write everything the cluster can be rebuilt from into one file
     #[command(after_help = BACKUP_HELP)]
-    Backup(BackupArguments),
+    Backup(backup::Backup),
     /// Begin a cluster anew on this machine with what a backup holds
     #[command(after_help = RESTORE_HELP)]
     Restore(RestoreArguments),
@@ -245,42 +246,6 @@ struct JoinArguments {
     no_control: bool,
     #[command(flatten)]
     machine: MachineArguments,
-}
-
-const BACKUP_HELP: &str = "\
-Users, apps, releases, config, domains, certificates and keys as they are at one moment, the keys of the cluster, and the
-images in force with the git histories. Logs, and images of earlier releases, are not in it.
-
-The file holds the keys of the cluster: keep it as you keep a password.
-
-Examples:
-  clusterctl backup /mnt/backups/monday
-  clusterctl backup --check /mnt/backups/monday
-  clusterctl backup - | age --encrypt --recipient age1... > monday.age";
-
-const RESTORE_HELP: &str = "\
-For a machine that has no cluster. The domain and the ports are those of the backup where no others are given. The nodes
-that were are no part of the new cluster: they neither obey it nor are they obeyed.
-
-Examples:
-  clusterctl restore /mnt/backups/monday --address 10.0.0.11     others can join
-  clusterctl restore /mnt/backups/monday --single                a cluster of this machine alone";
-
-#[derive(Args)]
-struct BackupArguments {
-    /// The file to write, or `-` for standard output
-    file: PathBuf,
-    /// Write nothing: read this file (or `-`) and say whether it is whole and unchanged
-    #[arg(long, conflicts_with_all = ["stale", "without_images"])]
-    check: bool,
-    /// Without a quorum, take what the nearest node remembers; the backup says so
-    #[arg(long)]
-    stale: bool,
-    /// Leave out images and git histories: smaller, but each app must be pushed again after a restore
-    #[arg(long)]
-    without_images: bool,
-    #[command(flatten)]
-    cluster: ClusterArguments,
 }
 
 #[derive(Args)]
@@ -475,18 +440,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Uncordon(it) => block_on(it.cluster.nodes()?.set_duty(&it.node, "open")),
         Command::Drain(it) => block_on(it.cluster.nodes()?.drain(&it.node)),
         Command::Capacity(asking) => block_on(asking.cluster.nodes()?.capacity(asking.json)),
-        Command::Backup(BackupArguments { file, check, stale, without_images, cluster }) => {
-            if check {
-                return backup::check::check(&file);
-            }
-            let layout = cluster.layout();
-            block_on(backup::backup(backup::Backup {
-                layout,
-                file,
-                stale,
-                images: !without_images,
-            }))
-        }
+        Command::Backup(wanted) => block_on(backup::backup(wanted)),
         Command::Restore(RestoreArguments { file, address, single, machine }) => {
             let (layout, wishes) = (machine.cluster.layout(), machine.wishes());
             block_on(restore::restore(restore::Restore { layout, wishes, file, address, single }))

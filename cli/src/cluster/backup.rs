@@ -13,13 +13,15 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
 use bytes::{Buf, BytesMut};
+use clap::Args;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use proto::dump::{self, Head, Image};
 use service::identity::{CA_FILE, CA_KEY_FILE};
 
 use super::{
-    api::Api, choices::Choices, layout::Layout, provision::saved_choices, registry::Registry,
+    ClusterArguments, api::Api, choices::Choices, layout::Layout, provision::saved_choices,
+    registry::Registry,
 };
 use archive::Writer;
 use manifest::Manifest;
@@ -33,20 +35,29 @@ const MAX_HEAD_BYTES: usize = 64 << 20;
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// What was asked for.
+#[derive(Args)]
 pub struct Backup {
-    /// The cluster.
-    pub layout: Layout,
-    /// The file to write, or `-`.
-    pub file: PathBuf,
-    /// Whether what one node remembers will do.
-    pub stale: bool,
-    /// Whether images are wanted.
-    pub images: bool,
+    /// The file to write, or `-` for standard output
+    file: PathBuf,
+    /// Write nothing: read this file (or `-`) and say whether it is whole and unchanged
+    #[arg(long, conflicts_with_all = ["stale", "without_images"])]
+    check: bool,
+    /// Without a quorum, take what the nearest node remembers; the backup says so
+    #[arg(long)]
+    stale: bool,
+    /// Leave out images and git histories: smaller, but each app must be pushed again after a restore
+    #[arg(long)]
+    without_images: bool,
+    #[command(flatten)]
+    cluster: ClusterArguments,
 }
 
-/// Writes a backup.
+/// Writes a backup, or checks one.
 pub async fn backup(backup: Backup) -> anyhow::Result<ExitCode> {
-    let layout = &backup.layout;
+    if backup.check {
+        return check::check(&backup.file);
+    }
+    let layout = &backup.cluster.layout();
     let choices = saved_choices(layout).context("read the choices of this cluster")?;
     let choices =
         choices.with_context(|| format!("find a cluster in `{}`", layout.data.display()))?;
@@ -83,12 +94,12 @@ async fn write(
     let path = format!("/v1/cluster/backup?stale={}", backup.stale);
     let mut lines = Lines::new(api.stream(&path).await?);
     let head = lines.head().await?;
-    let manifest = Manifest::of(&head, choices, backup.images);
+    let manifest = Manifest::of(&head, choices, !backup.without_images);
     writer.add(archive::FIRST, &serde_json::to_vec(&manifest)?)?;
-    keys(&backup.layout, &head, writer)?;
+    keys(&backup.cluster.layout(), &head, writer)?;
     lines.entries(head.entries, writer).await?;
     let mut missing = Vec::new();
-    if backup.images {
+    if !backup.without_images {
         let registry = Registry::new(format!("127.0.0.1:{}", choices.ports.registry));
         missing = images::save(&registry, &head.images, writer).await?;
     }

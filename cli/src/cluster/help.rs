@@ -70,3 +70,24 @@ Run it again after a cut: it goes on where it was.
 
 Example, on the node that is left:
   clusterctl recover --confirm-dead n2,n3";
+
+/// After the help of its command.
+pub const BACKUP_HELP: &str = "\
+Users, apps, releases, config, domains, certificates and keys as they are at one moment, the keys of the cluster, and the
+images in force with the git histories. Logs, and images of earlier releases, are not in it.
+
+The file holds the keys of the cluster: keep it as you keep a password.
+
+Examples:
+  clusterctl backup /mnt/backups/monday
+  clusterctl backup --check /mnt/backups/monday
+  clusterctl backup - | age --encrypt --recipient age1... > monday.age";
+
+/// After the help of its command.
+pub const RESTORE_HELP: &str = "\
+For a machine that has no cluster. The domain and the ports are those of the backup where no others are given. The nodes
+that were are no part of the new cluster: they neither obey it nor are they obeyed.
+
+Examples:
+  clusterctl restore /mnt/backups/monday --address 10.0.0.11     others can join
+  clusterctl restore /mnt/backups/monday --single                a cluster of this machine alone";

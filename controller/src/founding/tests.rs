@@ -1,3 +1,5 @@
+//! A store is filled once, wholly, and again when it was cut off.
+
 use std::sync::Arc;
 
 use base64::Engine;
