@@ -67,6 +67,13 @@ impl Snapshot {
         self.releases.get(&(app.clone(), number)).map(|release| &release.value)
     }
 
+    /// Whether a unit is of the release and restart that its app wants, so that nothing is about to replace it.
+    pub fn is_up_to_date(&self, unit: &Unit) -> bool {
+        let Some(app) = self.apps.get(&unit.app).map(|app| &app.value) else { return false };
+        let epoch = app.formation.get(&unit.process).map_or(0, |scale| scale.epoch);
+        app.wanted_release() == Some(unit.release) && epoch == unit.epoch
+    }
+
     /// Routers that are waited for.
     pub fn live_routers(&self, now: Time) -> impl Iterator<Item = &RouterStatus> {
         self.routers

@@ -3,6 +3,8 @@
 use std::{fs, path::Path};
 
 use jiff::Timestamp;
+use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use x509_parser::{extensions::GeneralName, pem::parse_x509_pem};
 
 /// A certificate's names and time.
@@ -64,4 +66,15 @@ impl Certificate {
     pub fn days_left(&self) -> i64 {
         (self.ends.as_second() - Timestamp::now().as_second()).div_euclid(24 * 3600)
     }
+}
+
+/// Whether a key's file holds the key of a certificate's.
+pub fn is_key_of(key: &Path, certificate: &Path) -> bool {
+    let read = || {
+        let chain = CertificateDer::pem_file_iter(certificate).ok()?;
+        let chain = chain.collect::<Result<Vec<_>, _>>().ok()?;
+        let key = PrivateKeyDer::from_pem_file(key).ok()?;
+        CertifiedKey::from_der(chain, key, CryptoProvider::get_default()?).ok()
+    };
+    read().is_some()
 }

@@ -40,6 +40,11 @@ impl Held {
     fn key(&self) -> PathBuf {
         self.folder.join(KEY_FILE)
     }
+
+    /// The file of a key whose certificate is not there yet.
+    fn next_key(&self) -> PathBuf {
+        self.key().with_extension("next")
+    }
 }
 
 /// All that end and are renewed.

@@ -18,7 +18,7 @@ use service::{
 };
 
 use super::{
-    certificate::Certificate,
+    certificate::{Certificate, is_key_of},
     choices::{self, Choices},
     etcd,
     layout::{ETCD, Layout, PROGRAMS, Program},
@@ -224,7 +224,7 @@ impl Which {
 
 /// Whether a certificate and its key are there, hold long enough and prove these names.
 fn is_good(certificate: &Path, key: &Path, names: &[String]) -> bool {
-    let has_key = key.exists();
+    let has_key = is_key_of(key, certificate);
     let certificate = Certificate::read(certificate).ok();
     certificate.is_some_and(|certificate| {
         has_key

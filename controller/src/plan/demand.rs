@@ -227,7 +227,7 @@ impl Desk<'_, '_> {
     fn preempt(&mut self, demand: &Demand<'_>, need: Need<'_>, taken: &[&Versioned<Unit>]) {
         let mut names = Vec::new();
         for victim in taken {
-            self.room.leave(&victim.value);
+            self.room.leave(&victim.value, self.census.snapshot.is_up_to_date(&victim.value));
             self.preempted.insert(victim.value.id.clone());
             self.plan.actions.push(let_go(victim, self.census.now));
             let unit = &victim.value;

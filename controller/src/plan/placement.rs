@@ -91,7 +91,7 @@ impl Room {
             }
         }
         for unit in snapshot.units.values().map(|unit| &unit.value) {
-            room.hold(unit, cpu_of(snapshot, unit));
+            room.hold(unit, cpu_of(snapshot, unit), snapshot.is_up_to_date(unit));
         }
         room
     }
@@ -121,10 +121,10 @@ impl Room {
         });
     }
 
-    /// A unit that is there holds its room.
-    fn hold(&mut self, unit: &Unit, cpu_millis: u32) {
+    /// A unit that is there holds its room. One that is about to be replaced is no neighbour: what replaces it is spread anew.
+    fn hold(&mut self, unit: &Unit, cpu_millis: u32, is_up_to_date: bool) {
         let Some(index) = self.index(&unit.node) else { return };
-        if unit.is_wanted() {
+        if unit.is_wanted() && is_up_to_date {
             *self.running(&unit.app, &unit.process).entry(index).or_default() += 1;
         }
         let node = self.node_mut(index);
@@ -173,9 +173,12 @@ impl Room {
     }
 
     /// A unit on this node leaves.
-    pub fn leave(&mut self, unit: &Unit) {
+    pub fn leave(&mut self, unit: &Unit, is_up_to_date: bool) {
         let Some(index) = self.index(&unit.node) else { return };
         self.node_mut(index).leaving_bytes += unit.memory_bytes;
+        if !is_up_to_date {
+            return;
+        }
         let running = self.running(&unit.app, &unit.process);
         if let Some(more) =
             running.remove(&index).and_then(|count| count.checked_sub(1)).filter(|more| *more > 0)

@@ -578,3 +578,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn units_that_replace_others_are_spread_as_if_those_were_gone() {
+    let mut cluster = Cluster::new(&[20, 10]);
+    cluster.step();
+    cluster.set_duty("n1", Duty::Cordoned);
+    cluster.app(production("shop", 1));
+    cluster.steps(4);
+    cluster.set_duty("n1", Duty::Open);
+    let scale = cluster.scale_of("shop");
+    (scale.count, scale.epoch) = (2, 1);
+    cluster.step();
+    let units = cluster.snapshot.units.values().map(|unit| &unit.value);
+    let nodes = |epoch| {
+        let of_epoch = units.clone().filter(move |unit| unit.epoch == epoch);
+        of_epoch.map(|unit| unit.node.to_string()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(nodes(0), BTreeSet::from(["n2".to_owned()]));
+    // The larger node would take both, if the one that leaves the smaller still counted there.
+    assert_eq!(nodes(1), BTreeSet::from(["n1".to_owned(), "n2".to_owned()]));
+}

@@ -1,11 +1,13 @@
 //! New certificates in time: made here where the authorities are, else signed by a controller, who sees by the present ones
 //! who asks. Each part asks for its own.
 //!
-//! A new key is written before its certificate. Between the two files programs keep what they have; etcd fails a
-//! handshake, which its caller tries again.
+//! A new key waits beside the old one until its certificate is there, so that a cut at any moment leaves a pair that belongs
+//! together or can be made one. Between the two files programs keep what they have; etcd fails a handshake, which its
+//! caller tries again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     time::Duration,
 };
 
@@ -21,6 +23,7 @@ use service::{
 
 use super::{Held, held, signs_itself};
 use crate::cluster::{
+    certificate::is_key_of,
     choices::Choices,
     layout::Layout,
     provision::{self, Which, saved_choices},
@@ -56,8 +59,10 @@ pub async fn renew(
     choices: &Choices,
     which: Which,
 ) -> anyhow::Result<Vec<String>> {
+    let all = held(layout, choices);
+    all.iter().try_for_each(finish)?;
     let is_wanted = |held: &Held| which.takes(&held.path, &held.key(), &[]);
-    let wanted: Vec<Held> = held(layout, choices).into_iter().filter(is_wanted).collect();
+    let wanted: Vec<Held> = all.into_iter().filter(is_wanted).collect();
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
@@ -87,11 +92,23 @@ async fn ask(layout: &Layout, several: &Several, wanted: &[Held]) -> anyhow::Res
             let certificate = signed
                 .get(&held.name)
                 .with_context(|| format!("find the certificate `{}` in the answer", held.name))?;
-            write_atomically(&held.key(), keys[&held.name].key_pem.as_bytes(), PRIVATE)?;
+            write_atomically(&held.next_key(), keys[&held.name].key_pem.as_bytes(), PRIVATE)?;
             write_atomically(&held.path, certificate.as_bytes(), PUBLIC)?;
+            finish(held)?;
         }
     }
     Ok(())
+}
+
+/// Puts a waiting key in place when its certificate is there; one whose certificate never came is forgotten.
+fn finish(held: &Held) -> anyhow::Result<()> {
+    let next = held.next_key();
+    let ended = match next.exists() {
+        false => return Ok(()),
+        true if is_key_of(&next, &held.path) => fs::rename(&next, held.key()),
+        true => fs::remove_file(&next),
+    };
+    ended.with_context(|| format!("put the new key of `{}` in place", held.name))
 }
 
 /// Which part answers for a certificate.
@@ -134,4 +151,34 @@ fn gateways(layout: &Layout, several: &Several) -> BTreeSet<String> {
     let Members { nodes } = kept.unwrap_or_default();
     let told = nodes.into_iter().filter_map(|node| node.addresses.gateway);
     several.gateways.iter().cloned().chain(told).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use service::identity::{Authority, Subject};
+
+    use super::*;
+
+    #[test]
+    fn a_renewal_cut_at_any_moment_leaves_a_pair_that_belongs_together() {
+        service::install_crypto();
+        let signer = tempfile::tempdir().unwrap();
+        let authority = Authority::create(signer.path()).unwrap();
+        let subject = Subject { role: "agent", node: "n1", dns: Vec::new(), ips: Vec::new() };
+        let issue = || authority.issue(&subject, 30).unwrap();
+        for is_certificate_there in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let (old, new) = (issue(), issue());
+            old.write(folder.path(), authority.ca_pem()).unwrap();
+            let held = Held::new("agent", folder.path().to_owned(), service::identity::CERT_FILE);
+            fs::write(held.next_key(), &new.key_pem).unwrap();
+            if is_certificate_there {
+                fs::write(&held.path, &new.cert_pem).unwrap();
+            }
+            assert_eq!(is_key_of(&held.key(), &held.path), !is_certificate_there);
+            finish(&held).unwrap();
+            assert!(is_key_of(&held.key(), &held.path), "{is_certificate_there}");
+            assert!(!held.next_key().exists());
+        }
+    }
 }
