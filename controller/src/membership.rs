@@ -47,13 +47,21 @@ async fn promote(members: &EtcdMembers) -> Result<(), MemberError> {
 /// Makes room for a member at an address and says who the members are, as etcd's `--initial-cluster` wants it.
 /// What was left there by an earlier try, or by a machine that is gone, is taken out first.
 pub async fn admit(members: &EtcdMembers, name: &str, url: &str) -> Result<String, MemberError> {
+    when_free(|| try_admit(members, name, url)).await
+}
+
+/// Waits a while when the members cannot be changed just now.
+async fn when_free<T, Change>(change: impl Fn() -> Change) -> Result<T, MemberError>
+where
+    Change: Future<Output = Result<T, MemberError>>,
+{
     let deadline = tokio::time::Instant::now() + BUSY_LIMIT;
     loop {
-        match try_admit(members, name, url).await {
+        match change().await {
             Err(MemberError::Busy(_)) if tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
-            admitted => return admitted,
+            changed => return changed,
         }
     }
 }
@@ -82,7 +90,7 @@ pub async fn dismiss(members: &EtcdMembers, node: &NodeSpec) -> Result<(), Membe
             // Without it changes wait for an election, no more.
             tracing::warn!(node = %node.name, %error, "a leading member did not hand over the lead");
         }
-        members.remove(member.id).await?;
+        when_free(|| members.remove(member.id)).await?;
     }
     Ok(())
 }

@@ -109,7 +109,8 @@ async fn login(
     let user = check_login(&api, &login.username, &login.password).await?;
     let label = if login.label.is_empty() { "login" } else { &login.label };
     super::tokens::check_label(label)?;
-    let now = Time(api.clock.now_ms());
+    // The clock of the controller that made the account may be a little ahead of this one's.
+    let now = Time(api.clock.now_ms()).max(user.value.created);
     let session = new_token(&user.value.name, label, Scope::Full, now, None);
     store_session(&api, &user.value.name, &session).await?;
     Ok(Json(session.shown()))

@@ -144,7 +144,9 @@ async fn create(
     }
     let now = Time(api.clock.now_ms());
     let expires = wanted.expires_days.map(|days| now.plus_ms(u64::from(days) * DAY_MS));
-    let session = new_token(user, &wanted.label, scope, now, expires);
+    // No earlier than what was used to ask for it: that may come from a controller whose clock is a little ahead.
+    let created = allowed.caller.token.as_ref().map_or(now, |token| now.max(token.created));
+    let session = new_token(user, &wanted.label, scope, created, expires);
     api.records.commit(Write::new().create(&session.token)).await?;
     Ok((StatusCode::CREATED, Json(session.shown())))
 }

@@ -286,3 +286,20 @@ async fn nobody_comes_by_the_rights_of_an_earlier_user_of_the_name() {
     platform.call(&root, "POST", "/v1/auth/register", again).await.ok(201);
     platform.get(&late, "/v1/auth/whoami").await.problem(Code::LoginNeeded);
 }
+
+#[tokio::test]
+async fn who_registered_at_a_controller_whose_clock_is_ahead_can_log_in_at_this_one() {
+    let platform = Platform::start().await;
+    platform.register("olga").await;
+    let records = &platform.context.records;
+    let mut user = records.all::<model::account::User>().await.unwrap().remove(0);
+    user.value.created = user.value.created.plus_ms(50);
+    records.commit(Write::new().replace(&user.value, user.revision)).await.unwrap();
+    let login = json!({"username": "olga", "password": "correct horse"});
+    let session = platform.call("", "POST", "/v1/auth/login", login).await.ok(200);
+    let token = session["token"].as_str().unwrap();
+    platform.get(token, "/v1/auth/whoami").await.ok(200);
+    let wanted = json!({"label": "more", "scope": "full"});
+    let more = platform.call(token, "POST", "/v1/auth/tokens", wanted).await.ok(201);
+    platform.get(more["token"].as_str().unwrap(), "/v1/auth/whoami").await.ok(200);
+}
