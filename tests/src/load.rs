@@ -46,6 +46,10 @@ pub struct Seen {
 }
 
 impl Load {
+    /// Quick requests of the demo app, and slow ones that are in flight whatever is done.
+    pub const MIXED: [&str; 7] =
+        ["/", "/", "/", "/", "/slow?ms=300", "/slow?ms=3000", "/slow?ms=3000"];
+
     /// One client per path of a router on this machine, each on a connection of its own.
     pub fn start(port: u16, host: &str, paths: &[&str]) -> Load {
         Load::at(SocketAddr::from(([127, 0, 0, 1], port)), host, paths)

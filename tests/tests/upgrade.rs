@@ -44,8 +44,7 @@ fn no_request_fails_while_a_node_is_upgraded_or_an_upgrade_fails() {
     let app = Repository::deployed(&olga, "app", DEMO);
     app.paasctl(&olga, &["scale", "web=2"]).ok();
     let host = format!("app.{}", cluster.domain());
-    let paths = ["/", "/", "/", "/", "/slow?ms=300", "/slow?ms=3000", "/slow?ms=3000"];
-    let load = Load::start(cluster.http_port(), &host, &paths);
+    let load = Load::start(cluster.http_port(), &host, &Load::MIXED);
     let from = new.to_str().unwrap();
     let upgrade = || run(&mut cluster.clusterctl(&["upgrade", "--from", from]));
 

@@ -10,8 +10,7 @@ fn no_request_fails_through_any_change() {
     app.paasctl(&olga, &["scale", "web=2"]).ok();
 
     let host = format!("app.{}", cluster.domain());
-    let paths = ["/", "/", "/", "/", "/slow?ms=300", "/slow?ms=3000", "/slow?ms=3000"];
-    let load = Load::start(cluster.http_port(), &host, &paths);
+    let load = Load::start(cluster.http_port(), &host, &Load::MIXED);
     let changes: [(&str, &dyn Fn()); 6] = [
         ("deploy", &|| {
             app.commit(&[("version.txt", "2")]);
