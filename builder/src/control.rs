@@ -79,33 +79,34 @@ impl Control {
         Control { gateways }
     }
 
-    fn client(&self) -> GatewayClient<Channel> {
-        GatewayClient::new(self.gateways.channel())
-    }
-
     /// Whose key has this fingerprint; none if it is nobody's.
     pub async fn identify(&self, fingerprint: &str) -> Result<Option<String>, Problem> {
         let request = IdentifyRequest { fingerprint: fingerprint.to_owned() };
-        let answer = patiently(|| {
-            let (mut client, request) = (self.client(), request.clone());
-            async move { client.identify(request).await }
-        })
-        .await?;
+        let answer = self
+            .patiently(|mut client| {
+                let request = request.clone();
+                async move { Ok(client.identify(request).await?.into_inner()) }
+            })
+            .await?;
         Ok(Some(answer.user).filter(|user| !user.is_empty()))
     }
 
     /// Whether a user may push to and fetch from an app; if so, what is known of it.
     pub async fn authorize(&self, user: &str, app: &AppName) -> Result<Entered, Problem> {
         let request = AuthorizeRequest { user: user.to_owned(), app: app.to_string() };
-        let answer = patiently(|| {
-            let (mut client, request) = (self.client(), request.clone());
-            async move { client.authorize(request).await }
+        self.patiently(|mut client| {
+            let request = request.clone();
+            async move {
+                let answer = client.authorize(request).await?.into_inner();
+                match answer.problem_json.as_str() {
+                    "" => {
+                        Ok(Entered { created_ms: answer.app_created_ms, history: answer.history })
+                    }
+                    problem => Err(Problem::from_json(problem).into()),
+                }
+            }
         })
-        .await?;
-        match answer.problem_json.as_str() {
-            "" => Ok(Entered { created_ms: answer.app_created_ms, history: answer.history }),
-            problem => Err(Problem::from_json(problem)),
-        }
+        .await
     }
 
     /// Asks for the build; takes the app's lock if it is granted.
@@ -117,42 +118,57 @@ impl Control {
             commit: push.commit.clone(),
             build_id: push.build_id.clone(),
         };
-        let answer = patiently(|| {
-            let (mut client, request) = (self.client(), request.clone());
-            async move { client.begin_build(request).await }
-        })
-        .await?;
-        match answer.answer {
-            Some(Answer::Ticket(ticket)) => Ok(Begun::Build(ticket.config.into_iter().collect())),
-            Some(Answer::AlreadyDeployed(number)) => {
-                Ok(Begun::AlreadyDeployed(ReleaseNumber(number)))
+        self.patiently(|mut client| {
+            let request = request.clone();
+            async move {
+                match client.begin_build(request).await?.into_inner().answer {
+                    Some(Answer::Ticket(ticket)) => {
+                        Ok(Begun::Build(ticket.config.into_iter().collect()))
+                    }
+                    Some(Answer::AlreadyDeployed(number)) => {
+                        Ok(Begun::AlreadyDeployed(ReleaseNumber(number)))
+                    }
+                    Some(Answer::ProblemJson(json)) => Err(Problem::from_json(&json).into()),
+                    None => {
+                        Err(Problem::new(Code::Internal, "the controller gave an empty answer")
+                            .into())
+                    }
+                }
             }
-            Some(Answer::ProblemJson(json)) => Err(Problem::from_json(&json)),
-            None => Err(Problem::new(Code::Internal, "the controller gave an empty answer")),
-        }
+        })
+        .await
     }
 
     /// Keeps the lock. An error means that it is lost; that the controller cannot be reached is none, it may come back in time.
     pub async fn keep(&self, push: &Push) -> Result<(), Problem> {
-        let kept = tokio::time::timeout(TIMEOUT, self.client().keep_build(build_ref(push))).await;
-        match kept {
+        let way = self.gateways.best();
+        let mut client = GatewayClient::new(way.channel.clone());
+        match tokio::time::timeout(TIMEOUT, client.keep_build(build_ref(push))).await {
             Ok(Err(status)) if status.code() == Grpc::FailedPrecondition => {
                 Err(Problem::new(Code::Conflict, "the build lost its place: another one took over")
                     .hint("Push again"))
             }
             Ok(Err(status)) => {
                 tracing::warn!(code = ?status.code(), "the build's lock could not be kept just now");
+                self.gateways.pass_over(&way);
                 Ok(())
             }
-            Ok(Ok(_)) | Err(_) => Ok(()),
+            Err(_) => {
+                self.gateways.pass_over(&way);
+                Ok(())
+            }
+            Ok(Ok(_)) => Ok(()),
         }
     }
 
     /// Gives the lock up. If it fails the lock lapses by itself.
     pub async fn abandon(&self, push: &Push) {
-        let abandoned = patiently(|| {
-            let (mut client, request) = (self.client(), build_ref(push));
-            async move { client.abandon_build(request).await }
+        let abandoned = self.patiently(|mut client| {
+            let request = build_ref(push);
+            async move {
+                client.abandon_build(request).await?;
+                Ok(())
+            }
         });
         if let Err(problem) = abandoned.await {
             tracing::warn!(%problem, app = %push.app, "the build's lock was not given up; it lapses");
@@ -167,11 +183,14 @@ impl Control {
             before: moved.before,
             history: moved.now,
         };
-        let kept = patiently(|| {
-            let (mut client, request) = (self.client(), request.clone());
-            async move { client.keep_history(request).await }
-        });
-        kept.await.map(drop)
+        self.patiently(|mut client| {
+            let request = request.clone();
+            async move {
+                client.keep_history(request).await?;
+                Ok(())
+            }
+        })
+        .await
     }
 
     /// Makes a release of the build and follows its rollout.
@@ -186,9 +205,47 @@ impl Control {
             user: push.user.clone(),
             build_json: serde_json::to_string(build).expect("a build holds only text and numbers"),
         };
-        let stream =
-            self.client().finish_build(request).await.map_err(|status| problem(&status))?;
+        let mut client = GatewayClient::new(self.gateways.best().channel);
+        let stream = client.finish_build(request).await.map_err(|status| problem(&status))?;
         Ok(stream.into_inner())
+    }
+
+    /// Calls again while the controller cannot be reached or cannot reach the store: for a while, and another one where
+    /// there is one.
+    async fn patiently<T, F>(
+        &self,
+        call: impl Fn(GatewayClient<Channel>) -> F,
+    ) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<T, Missed>>,
+    {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        let mut tellers = 0;
+        loop {
+            let way = self.gateways.best();
+            let called = call(GatewayClient::new(way.channel.clone()));
+            let missed = match tokio::time::timeout(TIMEOUT, called).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(missed)) => missed,
+                Err(_) => Missed::Failed(Status::deadline_exceeded("no answer in time")),
+            };
+            match missed {
+                Missed::Told(problem) => {
+                    tellers += 1;
+                    let other_may_know = matches!(problem.code, Code::NoQuorum | Code::Unavailable);
+                    if !other_may_know || tellers >= self.gateways.count() {
+                        return Err(problem);
+                    }
+                }
+                Missed::Failed(status) => {
+                    if status.code() != Grpc::Unavailable || tokio::time::Instant::now() >= until {
+                        return Err(problem(&status));
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+            self.gateways.pass_over(&way);
+        }
     }
 }
 
@@ -196,22 +253,23 @@ fn build_ref(push: &Push) -> BuildRef {
     BuildRef { app: push.app.to_string(), build_id: push.build_id.clone() }
 }
 
-/// Calls again while the controller cannot be reached, for a while.
-async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, Problem>
-where
-    F: Future<Output = Result<tonic::Response<T>, Status>>,
-{
-    let until = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        let status = match tokio::time::timeout(TIMEOUT, call()).await {
-            Ok(Ok(response)) => return Ok(response.into_inner()),
-            Ok(Err(status)) => status,
-            Err(_) => Status::deadline_exceeded("no answer in time"),
-        };
-        if status.code() != Grpc::Unavailable || tokio::time::Instant::now() >= until {
-            return Err(problem(&status));
-        }
-        tokio::time::sleep(PAUSE).await;
+/// Why a call had no effect.
+enum Missed {
+    /// The controller said why.
+    Told(Problem),
+    /// It did not answer, or not as it should.
+    Failed(Status),
+}
+
+impl From<Problem> for Missed {
+    fn from(problem: Problem) -> Missed {
+        Missed::Told(problem)
+    }
+}
+
+impl From<Status> for Missed {
+    fn from(status: Status) -> Missed {
+        Missed::Failed(status)
     }
 }
 

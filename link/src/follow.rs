@@ -1,26 +1,22 @@
 //! One stream of members per gateway: its life shows that the gateway answers, its content who is there.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use model::incarnation::Refusal;
 use proto::gateway::{MemberSet, MembersRequest, gateway_client::GatewayClient};
 use service::Stop;
 use tonic::{Status, Streaming, transport::Channel};
 
 use crate::{
-    DoorState, Gateways, Members,
+    DoorState, Gateways, Members, last_place,
     listen::{Listener, Refused, Silence},
 };
 
 /// Looks after every gateway until `stop`.
 pub(crate) async fn follow(gateways: Gateways, stop: Stop) {
-    let follower = Follower { gateways: &gateways, openings: AtomicU64::new(0) };
-    gateways.listen(stop, &follower).await;
+    gateways.listen(stop, &Follower { gateways: &gateways }).await;
 }
 
 struct Follower<'a> {
     gateways: &'a Gateways,
-    openings: AtomicU64,
 }
 
 impl Listener for Follower<'_> {
@@ -44,10 +40,11 @@ impl Listener for Follower<'_> {
 
     fn answers(&self, address: &str, answers: Result<(), Silence>) {
         let mut doors = self.gateways.doors();
+        let since = last_place(&doors) + 1;
         let Some(door) = doors.get_mut(address) else { return };
         let state = match (&door.state, answers) {
             (DoorState::Open { .. }, Ok(())) => return,
-            (_, Ok(())) => DoorState::Open { since: self.openings.fetch_add(1, Ordering::Relaxed) },
+            (_, Ok(())) => DoorState::Open { since },
             (_, Err(silence)) => DoorState::Closed(silence),
         };
         if door.state == state {

@@ -2,7 +2,7 @@
 //! the cluster.
 //!
 //! In come the addresses from the settings and, from any gateway, the list of the cluster's members; out go a channel
-//! that works now ([`Gateways::channel`]), work and streams for each gateway at once ([`Gateways::with_each`], [`Gateways::listen`])
+//! that works now ([`Gateways::best`]), work and streams for each gateway at once ([`Gateways::with_each`], [`Gateways::listen`])
 //! and the members. The last list is kept on disk, so that a part finds the controllers again after a restart, wherever they
 //! have moved. It knows nothing of orders or reports. Read [`Gateways`] first, then `listen` and `follow`.
 
@@ -73,12 +73,20 @@ struct Door {
     state: DoorState,
 }
 
+/// The way to one gateway.
+#[derive(Debug, Clone)]
+pub struct Way {
+    address: String,
+    /// What leads there.
+    pub channel: Channel,
+}
+
 /// Whether a gateway answers.
 #[derive(PartialEq, Eq)]
 enum DoorState {
     /// It does.
     Open {
-        /// Since which of our openings.
+        /// Its place in the queue: the lower, the longer it has answered without fault.
         since: u64,
     },
     /// It does not.
@@ -115,11 +123,27 @@ impl Gateways {
     }
 
     /// The way to a gateway that answers now; when none does, to one that may.
-    pub fn channel(&self) -> Channel {
+    pub fn best(&self) -> Way {
         let doors = self.doors();
-        let longest_open = doors.values().filter(|door| door.open_since().is_some());
-        let best = longest_open.min_by_key(|door| door.open_since()).or(doors.values().next());
-        best.expect("there is a gateway: the settings name one").channel.clone()
+        let longest_open = doors.iter().filter(|(_, door)| door.open_since().is_some());
+        let best = longest_open.min_by_key(|(_, door)| door.open_since()).or(doors.iter().next());
+        let (address, door) = best.expect("there is a gateway: the settings name one");
+        Way { address: address.clone(), channel: door.channel.clone() }
+    }
+
+    /// Prefers all others to a gateway that answers, but could not do what it was asked: its store is not there, or it is
+    /// of a node that was removed.
+    pub fn pass_over(&self, way: &Way) {
+        let mut doors = self.doors();
+        let last = last_place(&doors);
+        if let Some(Door { state: DoorState::Open { since }, .. }) = doors.get_mut(&way.address) {
+            *since = last + 1;
+        }
+    }
+
+    /// How many gateways are known.
+    pub fn count(&self) -> usize {
+        self.doors().len()
     }
 
     /// The nodes of the cluster, as last told; wakes on each change.
@@ -224,4 +248,9 @@ impl Gateways {
     fn doors(&self) -> MutexGuard<'_, BTreeMap<String, Door>> {
         self.0.doors.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The end of the queue of gateways that answer.
+fn last_place(doors: &BTreeMap<String, Door>) -> u64 {
+    doors.values().filter_map(Door::open_since).max().unwrap_or(0)
 }

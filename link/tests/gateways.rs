@@ -131,7 +131,7 @@ impl Rig {
 
 /// Who answers on the channel that is good now.
 async fn answering(gateways: &Gateways) -> Option<String> {
-    let mut client = GatewayClient::new(gateways.channel());
+    let mut client = GatewayClient::new(gateways.best().channel);
     let asked = client.identify(IdentifyRequest::default());
     Some(timeout(Duration::from_secs(5), asked).await.ok()?.ok()?.into_inner().user)
 }
@@ -177,6 +177,27 @@ async fn when_a_gateway_dies_another_takes_its_place_and_it_may_come_back() {
     until("nobody to answer", async || gateways.check().is_err()).await;
     let _again = rig.gateway("again", &first_address).await;
     until("the first again", async || answering(&gateways).await.as_deref() == Some("again")).await;
+}
+
+#[tokio::test]
+async fn one_that_answers_and_cannot_help_comes_after_all_others() {
+    let rig = Rig::new();
+    let first = rig.gateway("first", "127.0.0.1:0").await;
+    let second = rig.gateway("second", "127.0.0.1:0").await;
+    let (gateways, _stop) = rig.link(&[first.address.to_string(), second.address.to_string()]);
+    let mut seen = std::collections::BTreeSet::new();
+    until("both to answer in turn", async || {
+        seen.extend(answering(&gateways).await);
+        gateways.pass_over(&gateways.best());
+        seen.len() == 2
+    })
+    .await;
+    for _ in 0..3 {
+        let before = answering(&gateways).await;
+        gateways.pass_over(&gateways.best());
+        let after = answering(&gateways).await;
+        assert!(before.is_some() && after.is_some() && before != after, "{before:?} {after:?}");
+    }
 }
 
 #[tokio::test]
