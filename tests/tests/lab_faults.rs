@@ -28,6 +28,8 @@ const AGENT_BACK_WITHIN: Duration = Duration::from_secs(8);
 /// An exclusive unit that is cut off ends itself.
 const FENCED_WITHIN: Duration = Duration::from_secs(9);
 const REPLACED_WITHIN: Duration = Duration::from_secs(20);
+/// A node that others see is not lost before.
+const NOT_YET_ELSEWHERE: Duration = Duration::from_secs(30);
 /// What a slow cable carries, and for how long nothing may come of it.
 const SLOW_KILOBITS: u32 = 256;
 const SLOW_FOR: Duration = Duration::from_secs(30);
@@ -69,6 +71,7 @@ fn faults_of_parts_touch_no_unit() {
         });
         assert!(began.elapsed() < AGENT_BACK_WITHIN, "{:?}", began.elapsed());
     });
+    story.hangs();
     story.untouched("a cable is slow", || {
         hosts[2].slow(SLOW_KILOBITS).unwrap();
         let began = Instant::now();
@@ -113,6 +116,23 @@ impl Story<'_> {
             assert!(!self.is_any_lost(host), "no node is lost by it");
         }
         run(std::process::Command::new("kill").args(["-CONT", &pid])).ok();
+    }
+
+    /// An agent that hangs cannot end the exclusive unit it runs; whoever looks after it does, before it starts elsewhere.
+    fn hangs(&self) {
+        step("an agent that runs an exclusive unit hangs");
+        let host = self.hosts.iter().find(|host| self.has_clock(host)).unwrap();
+        let is_web = |unit: &(String, String, String)| unit.2 == "web";
+        let web = || self.units(self.hosts).into_iter().filter(is_web).collect::<BTreeSet<_>>();
+        let (before, loads) = (web(), self.loads(self.hosts));
+        let hung = host.signal("agent", "-STOP");
+        let began = Instant::now();
+        until("another runs", || host.pid("agent").filter(|pid| *pid != hung));
+        step(&format!("it was started again after {:.1?}", began.elapsed()));
+        assert!(began.elapsed() < NOT_YET_ELSEWHERE, "{:?}", began.elapsed());
+        self.settle("the agent is back");
+        assert_eq!(web(), before, "no other unit was touched");
+        loads.into_iter().for_each(Load::saw_no_failure);
     }
 
     /// Scenario 7: only that node's units bounce.

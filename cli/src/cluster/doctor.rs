@@ -4,22 +4,21 @@ mod certificates;
 pub mod finding;
 mod nodes;
 mod ports;
+mod whole;
 
 use std::process::ExitCode;
 
 use anyhow::Context;
 use jiff::Timestamp;
-use proto::api::NodeDetail;
 use service::durable::free_bytes;
 
 use self::{
     certificates::certificates,
     finding::{Finding, Grade, print},
-    nodes::nodes,
     ports::ports,
+    whole::whole,
 };
 use super::{
-    api::Api,
     choices::Choices,
     control,
     docker::{Docker, STACK_IMAGE},
@@ -66,9 +65,11 @@ async fn examine(layout: &Layout, choices: &Choices) -> Vec<Finding> {
     findings.push(supervision(layout, &programs));
     findings.extend(programs.iter().map(|status| program(layout, choices, status)));
     findings.extend(recover::finding(layout));
-    findings.extend(strangers(layout, choices).await);
     findings.extend(ports(choices, &programs).await);
-    findings.extend(nodes(layout, choices).await);
+    // Without it that is said already.
+    if programs.iter().any(|status| status.name == "controller" && status.pid.is_some()) {
+        findings.extend(whole(layout, choices).await);
+    }
     findings
 }
 
@@ -142,23 +143,6 @@ fn supervision(layout: &Layout, programs: &[ProgramStatus]) -> Finding {
         "the cluster is stopped"
     };
     Finding::new("supervisor", Grade::Problem, seen.to_owned(), format!("`clusterctl up{data}`"))
-}
-
-/// Units that an older copy of the store does not know are left running for a while, for somebody to see.
-async fn strangers(layout: &Layout, choices: &Choices) -> Vec<Finding> {
-    let Ok(api) = Api::of_operator(layout, choices) else { return Vec::new() };
-    // That no controller answers is seen elsewhere.
-    let nodes: Vec<NodeDetail> = api.get("/v1/nodes").await.unwrap_or_default();
-    let all = nodes.iter().flat_map(|node| node.left_running.iter().map(move |it| (node, it)));
-    let finding = |(node, (unit, until)): (&NodeDetail, (&String, &String))| {
-        let seen = format!(
-            "`{unit}` on {} runs although the cluster, since it was recovered or restored, does not know it",
-            node.name
-        );
-        let advice = format!("it is ended at {until}; push or scale its app if it is missed");
-        Finding::new("unknown unit", Grade::Warning, seen, advice)
-    };
-    all.map(finding).collect()
 }
 
 fn program(layout: &Layout, choices: &Choices, status: &ProgramStatus) -> Finding {

@@ -10,6 +10,7 @@ mod keeper;
 mod log_files;
 mod pauses;
 mod peer;
+mod watchdog;
 
 use std::{path::PathBuf, process::abort};
 

@@ -3,36 +3,17 @@
 use proto::api::{Capacity, NodeDetail};
 
 use super::finding::{Finding, Grade};
-use crate::cluster::{api::Api, choices::Choices, layout::Layout, preflight::MIN_FREE_BYTES};
+use crate::cluster::preflight::MIN_FREE_BYTES;
 
 /// Clocks that are kept by a service differ by less.
 const MAX_CLOCK_ERROR_MS: u64 = 5_000;
 
-/// All of them; nothing on a machine alone, and on a node without the operator's key.
-pub(super) async fn nodes(layout: &Layout, choices: &Choices) -> Vec<Finding> {
-    if choices.several.as_ref().is_none_or(|several| !several.control) {
-        return Vec::new();
-    }
-    let asked = async {
-        let api = Api::of_operator(layout, choices)?;
-        let nodes: Vec<NodeDetail> = api.get("/v1/nodes").await?;
-        let capacity: Capacity = api.get("/v1/cluster/capacity").await?;
-        anyhow::Ok((nodes, capacity))
-    };
-    match asked.await {
-        Ok((seen, capacity)) => {
-            let mut findings: Vec<Finding> = seen.iter().map(node).collect();
-            findings.extend(versions(&seen));
-            findings.extend(reserve(&capacity));
-            findings
-        }
-        Err(error) => vec![Finding::new(
-            "nodes",
-            Grade::Problem,
-            format!("no controller tells of them: {error:#}"),
-            "if most controllers are lost, bring one back; apps that run go on".to_owned(),
-        )],
-    }
+/// All of them.
+pub(super) fn nodes(seen: &[NodeDetail], capacity: &Capacity) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = seen.iter().map(node).collect();
+    findings.extend(versions(seen));
+    findings.extend(reserve(capacity));
+    findings
 }
 
 fn node(node: &NodeDetail) -> Finding {
@@ -91,12 +72,12 @@ fn reserve(capacity: &Capacity) -> Option<Finding> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proto::api::LossInfo;
 
     use super::*;
 
-    fn detail(name: &str) -> NodeDetail {
+    pub fn detail(name: &str) -> NodeDetail {
         serde_json::from_value(serde_json::json!({
             "name": name, "state": "ready", "duty": "open", "control": true, "labels": {},
             "addresses": {"agent": "", "logger": "", "registry": "", "gateway": null},

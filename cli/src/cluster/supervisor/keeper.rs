@@ -21,7 +21,7 @@ use super::super::{
     process::{Process, Watch},
     record::{Hold, Record, State},
 };
-use super::{Command, log_files, note, pauses::Pauses};
+use super::{Command, log_files, note, pauses::Pauses, watchdog::hangs};
 
 /// How long a program may take to end after SIGTERM: its own deadline to drain, and a little.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(32);
@@ -78,6 +78,10 @@ impl Keeper {
                 Some(mut running) => {
                     tokio::select! {
                         () = running.ended() => {}
+                        () = hangs(&self.layout, &self.command.name) => {
+                            note(&format!("{} does not answer any more; killing it", self.command.name));
+                            running.kill().await;
+                        }
                         () = stop.wait() => return self.stop(running).await,
                         Ok(()) = looks.changed() => {
                             self.running = self.renew(running).await;
@@ -140,8 +144,7 @@ impl Keeper {
                 Some(old)
             }
             () = tokio::time::sleep(TAKE_OVER_DEADLINE) => {
-                let _ = new.watch.signal(Signal::KILL);
-                new.ended().await;
+                new.kill().await;
                 new.reap();
                 self.failed(&old, "did not take over in time");
                 Some(old)
@@ -199,8 +202,7 @@ impl Keeper {
         let _ = running.watch.signal(Signal::TERM);
         if tokio::time::timeout(STOP_DEADLINE, running.ended()).await.is_err() {
             note(&format!("{} does not end; killing it", self.command.name));
-            let _ = running.watch.signal(Signal::KILL);
-            let _ = tokio::time::timeout(KILL_DEADLINE, running.ended()).await;
+            running.kill().await;
         }
         let how = running.reap();
         note(&format!("{} stopped: {how}", self.command.name));
@@ -241,6 +243,11 @@ impl Running {
     async fn ended(&mut self) {
         // It fails only where the waiting thread panics, which ends the supervisor.
         let _ = (&mut self.ending).await;
+    }
+
+    async fn kill(&mut self) {
+        let _ = self.watch.signal(Signal::KILL);
+        let _ = tokio::time::timeout(KILL_DEADLINE, self.ended()).await;
     }
 
     fn uptime(&self) -> Duration {
