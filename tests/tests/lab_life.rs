@@ -38,6 +38,9 @@ fn three_hosts_become_one_cluster_and_leave_nothing_behind() {
     let capacity = run(&mut lab.hosts()[0].clusterctl(&["capacity"])).ok().stdout;
     assert!(capacity.contains("without n1: all apps run"), "{capacity}");
 
+    step("the doctor finds nothing");
+    run(&mut lab.hosts()[0].clusterctl(&["doctor"])).ok().says("store: 3 members");
+
     step("labels are set, and a node that is not there is told");
     let [first, second, ..] = &lab.hosts()[..] else { panic!("there are three hosts") };
     let label = ["nodes:label", "n2", "zone=b"];
