@@ -15,7 +15,7 @@ const USUAL_KILOBITS: u32 = 1_000;
 const HELP: &str = "\
 cargo xtask lab up [--nodes N] [--data DIR]   Make N hosts (3) and a cluster of them; everything lies in DIR.
 cargo xtask lab status                        Show each host and how its node is.
-cargo xtask lab run NODE PROGRAM ...          Run a program on a host.
+cargo xtask lab run NODE PROGRAM ...          Run a program on a host; `clusterctl` and `docker` are the host's own.
 cargo xtask lab kill NODE                     SIGKILL all its processes; its network still answers.
 cargo xtask lab power-off NODE                The same, and the cable is dead.
 cargo xtask lab start NODE                    Power and cable again.
@@ -46,8 +46,17 @@ fn run(arguments: &[&str]) -> Result<()> {
             }
         },
         ["status"] => status(&Lab::open(NUMBER)?),
+        ["help"] => {
+            tests::say(HELP);
+            Ok(())
+        }
         ["run", node, program, ref rest @ ..] => {
-            let ended = Lab::open(NUMBER)?.host(node)?.command(program).args(rest).status()?;
+            let host = Lab::open(NUMBER)?.host(node)?;
+            let ended = match program {
+                "clusterctl" => host.clusterctl(rest).status()?,
+                "docker" => host.docker(rest).status()?,
+                _ => host.command(program).args(rest).status()?,
+            };
             if ended.success() { Ok(()) } else { bail!("run `{program}` on {node}: {ended}") }
         }
         ["slow", node] => Lab::open(NUMBER)?.host(node)?.slow(USUAL_KILOBITS),

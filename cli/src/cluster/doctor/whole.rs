@@ -1,6 +1,6 @@
 //! How the whole cluster is, as a controller sees it: its nodes, the members of its store, its routers, and what waits.
 
-use proto::api::{Capacity, Cluster, NodeDetail, StoreInfo};
+use proto::api::{Capacity, Cluster, NodeDetail, RouterInfo, StoreInfo};
 
 use super::{
     finding::{Finding, Grade},
@@ -49,7 +49,7 @@ fn findings(told: &Told) -> Vec<Finding> {
         findings.extend(nodes(&told.nodes, capacity));
         findings.extend(members(&told.nodes, store));
     }
-    findings.extend(routers(&told.cluster));
+    findings.extend(routers(&told.cluster, &told.nodes));
     findings.extend(waiting(&told.cluster));
     findings.extend(strangers(&told.nodes));
     findings
@@ -85,7 +85,7 @@ fn members(nodes: &[NodeDetail], store: &StoreInfo) -> Vec<Finding> {
         true if count % 2 == 0 => findings.push(Finding::new(
             "store",
             Grade::Warning,
-            format!("{count} members: no more of them may be lost than of {}", count - 1),
+            format!("{count} members bear no more losses than {} would", count - 1),
             "join one more node that controls".to_owned(),
         )),
         true => findings.push(Finding::well("store", format!("{count} members"))),
@@ -94,10 +94,11 @@ fn members(nodes: &[NodeDetail], store: &StoreInfo) -> Vec<Finding> {
     findings
 }
 
-/// A router that is behind serves by an older table.
-fn routers(cluster: &Cluster) -> Vec<Finding> {
-    let late = cluster.routers.iter().filter(|router| router.state != "ready");
-    let finding = |router: &proto::api::RouterInfo| {
+/// A router that is behind serves by an older table. Those of nodes that were taken out are heard no more.
+fn routers(cluster: &Cluster, nodes: &[NodeDetail]) -> Vec<Finding> {
+    let is_member = |router: &&RouterInfo| nodes.iter().any(|node| node.name == router.node);
+    let late = cluster.routers.iter().filter(is_member).filter(|router| router.state != "ready");
+    let finding = |router: &RouterInfo| {
         let advice = format!("see `clusterctl doctor` on {}", router.node);
         let area = format!("router of {}", router.node);
         Finding::new(&area, Grade::Warning, format!("it is {}", router.state), advice)
@@ -130,7 +131,7 @@ fn strangers(nodes: &[NodeDetail]) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use proto::api::{RouterInfo, StoreMember};
+    use proto::api::StoreMember;
 
     use super::{super::nodes::tests::detail, *};
 
@@ -176,12 +177,13 @@ mod tests {
         let cluster = Cluster {
             version: String::new(),
             nodes: Vec::new(),
-            routers: vec![router("n1", "ready"), router("n2", "behind")],
+            routers: vec![router("n1", "ready"), router("n2", "behind"), router("n9", "silent")],
             apps: 1,
             units: 0,
             waiting: vec!["shop: no node has 512 MiB free for web.2".to_owned()],
         };
-        let told = findings(&Told { cluster, nodes: vec![detail("n1")], several: None });
+        let told =
+            findings(&Told { cluster, nodes: vec![detail("n1"), detail("n2")], several: None });
         let told: Vec<_> = told.iter().map(|it| (it.area.as_str(), it.seen.as_str())).collect();
         let waits = ("waiting", "shop: no node has 512 MiB free for web.2");
         assert_eq!(told, [("router of n2", "it is behind"), waits]);
