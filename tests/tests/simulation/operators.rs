@@ -95,6 +95,9 @@ pub async fn restore_order(world: &World) -> Result<(), String> {
             if Instant::now() > end {
                 return Err(format!("{} could not be opened: {why}", name(node)));
             }
+            if is_removed(world, node).await {
+                exchange(world, node).await?;
+            }
             world.pass(LOOK_EVERY).await;
         }
     }
@@ -111,6 +114,12 @@ fn life(world: &World, node: usize) -> Result<Arc<Life>, String> {
 async fn find(life: &Life, node: usize) -> Result<Versioned<NodeSpec>, Failure> {
     let key = format!("{}{}", NodeSpec::PREFIX, name(node));
     life.records.get_now::<NodeSpec>(&key).await?.ok_or(Failure::Name)
+}
+
+/// Whether somebody took it out who did not hear that it was done.
+async fn is_removed(world: &World, node: usize) -> bool {
+    let Ok(life) = life(world, node) else { return false };
+    alive(&life, find(&life, node)).await.is_ok_and(|known| !known.value.is_member())
 }
 
 async fn change(
@@ -159,9 +168,12 @@ async fn alive<T>(
 async fn replace(world: &World, node: usize) -> Result<(), String> {
     let Some(_turn) = world.begins_replacing() else { return Err("another is replaced".into()) };
     change(world, node, |spec, now| Chore::Drain.applied(spec, now)).await?;
-    let left = leave(world, node).await;
-    // Else it stays, with its duty as somebody finds it.
-    left?;
+    exchange(world, node).await
+}
+
+/// The machine goes, and an empty one joins. If it cannot go it stays, with its duty as somebody finds it.
+async fn exchange(world: &World, node: usize) -> Result<(), String> {
+    leave(world, node).await?;
     world.ground.network.set_away(node, true);
     world.wipe(node);
     tokio::time::sleep(Duration::from_secs(3 + node as u64)).await;
@@ -217,7 +229,7 @@ async fn remove(world: &World, life: &Life, node: usize, is_lost: bool) -> Resul
     let known = find(life, node).await?;
     let mut units = life.records.all::<Unit>().await?;
     units.retain(|unit| unit.value.node == name(node));
-    if !is_lost && !units.is_empty() {
+    if known.value.is_member() && !is_lost && !units.is_empty() {
         return Ok(false);
     }
     world.ground.network.set_member(node, false);
