@@ -82,7 +82,7 @@ fn members(nodes: &[NodeDetail], store: &StoreInfo) -> Vec<Finding> {
     }
     let count = store.members.len();
     match findings.is_empty() {
-        true if count % 2 == 0 => findings.push(Finding::new(
+        true if count.is_multiple_of(2) => findings.push(Finding::new(
             "store",
             Grade::Warning,
             format!("{count} members bear no more losses than {} would", count - 1),
