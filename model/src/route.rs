@@ -82,7 +82,11 @@ pub struct Endpoint {
     pub unit: UnitId,
     /// `host:port`, reached from its own node.
     pub address: String,
-    /// Its node and `host:port` there, for routers of other nodes; none where there is one node.
+    /// Its node; none in a table of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
+    /// Its node and `host:port` there, for routers of other nodes; none where it was started on a machine alone: only its
+    /// own node reaches it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<Published>,
 }

@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use model::{
-    name::{AppName, UnitId},
+    name::{AppName, NodeName, UnitId},
     route::{Endpoint, RouteTable, RouterStatus},
     time::Time,
 };
@@ -100,7 +100,7 @@ impl Fleet {
         let mut registry = self.lock();
         let old = std::mem::take(&mut registry.current);
         for endpoint in table.apps.iter().flat_map(|app| &app.units) {
-            let key = self.key(endpoint);
+            let Some(key) = self.key(endpoint) else { continue };
             let known = old.get(&key).cloned();
             let unit = known.unwrap_or_else(|| self.enter(&mut registry, &key));
             registry.current.insert(key, unit);
@@ -136,7 +136,7 @@ impl Fleet {
                 units: row
                     .units
                     .iter()
-                    .map(|endpoint| units[&self.key(endpoint)].clone())
+                    .filter_map(|endpoint| Some(units[&self.key(endpoint)?].clone()))
                     .collect(),
             });
             for host in &row.hosts {
@@ -222,12 +222,17 @@ impl Fleet {
         self.lock().current.values().cloned().collect()
     }
 
-    /// The unit and where this router reaches it.
-    fn key(&self, endpoint: &Endpoint) -> Key {
-        let elsewhere =
-            endpoint.published.as_ref().filter(|at| at.node.as_str() != self.0.place.node);
-        let address = elsewhere.map_or(&endpoint.address, |at| &at.address);
-        (endpoint.unit.clone(), address.clone())
+    /// The unit and where this router reaches it; none: it is on another node and not published there, and its own address
+    /// may be that of anything here.
+    fn key(&self, endpoint: &Endpoint) -> Option<Key> {
+        let is_elsewhere = |node: &NodeName| node.as_str() != self.0.place.node;
+        let published = endpoint.published.as_ref().filter(|at| is_elsewhere(&at.node));
+        let address = match published {
+            Some(published) => &published.address,
+            None if endpoint.node.as_ref().is_some_and(is_elsewhere) => return None,
+            None => &endpoint.address,
+        };
+        Some((endpoint.unit.clone(), address.clone()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {

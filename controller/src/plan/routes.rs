@@ -44,8 +44,9 @@ pub fn routes(snapshot: &Snapshot, domain: &str) -> Routes {
         if let Some(address) = routed_address(snapshot, unit) {
             let published = snapshot.statuses.get(&unit.id).and_then(|it| it.published.clone());
             let node = unit.node.clone();
-            let published = published.map(|address| Published { node, address });
-            let endpoint = Endpoint { unit: unit.id.clone(), address, published };
+            let published = published.map(|address| Published { node: node.clone(), address });
+            let node = Some(node);
+            let endpoint = Endpoint { unit: unit.id.clone(), address, node, published };
             units.entry(&unit.app).or_default().push((unit.ordinal, endpoint));
         }
     }

@@ -12,6 +12,7 @@ fn fleet() -> Fleet {
 
 fn table(version: u64, units: &[(&str, &str)]) -> RouteTable {
     let endpoint = |(unit, address): &(&str, &str)| Endpoint {
+        node: None,
         published: None,
         unit: unit.parse().unwrap(),
         address: (*address).to_owned(),
@@ -87,6 +88,18 @@ fn a_unit_is_reached_directly_on_its_own_node_and_where_it_is_published_from_oth
         });
         fleet.apply(&table);
         assert_eq!(fleet.claim(HOST, &[]).unwrap().unit().address, address, "{node}");
+    }
+}
+
+#[test]
+fn a_unit_that_is_not_published_is_reached_on_its_own_node_only() {
+    let fleet = fleet();
+    for (version, node, is_reached) in [(1, "n1", true), (2, "n2", false)] {
+        let mut table = table(version, &[("u1", "172.18.0.2:5000")]);
+        table.apps[0].units[0].node = Some(node.parse().unwrap());
+        fleet.apply(&table);
+        // Here its address may be another unit's.
+        assert_eq!(fleet.claim(HOST, &[]).is_ok(), is_reached, "{node}");
     }
 }
 

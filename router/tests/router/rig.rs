@@ -131,6 +131,7 @@ pub fn app(name: &str, hosts: &[&str], units: &[SocketAddr]) -> AppRoute {
         units: units
             .iter()
             .map(|address| Endpoint {
+                node: None,
                 published: None,
                 unit: unit_id(*address).parse().unwrap(),
                 address: address.to_string(),
