@@ -129,6 +129,11 @@ impl Files {
     pub fn seal_key(&self) -> PathBuf {
         self.folder.join("seal.key")
     }
+
+    /// The memory of a machine alone.
+    pub fn store(&self) -> PathBuf {
+        store_file(&self.folder)
+    }
 }
 
 impl Listen {
@@ -216,8 +221,12 @@ impl StoreConfig {
                 settings.problem(format!("`store` is `{other}`; it must be `embedded` or `etcd`"))
             }
         }
-        StoreConfig::Embedded(folder.join("store.redb"))
+        StoreConfig::Embedded(store_file(folder))
     }
+}
+
+fn store_file(folder: &Path) -> PathBuf {
+    folder.join("store.redb")
 }
 
 fn read_platform(settings: &mut Settings) -> Platform {

@@ -1,20 +1,24 @@
-//! How a memory begins that is not a new one: with the backup that `clusterctl restore` left as `controller/seed`.
+//! How a memory begins that is not a new one: from a backup, or moved from the file of a machine alone to etcd.
 //!
-//! The empty store is filled before anything is served, and its next incarnation begins in one write with the end of that.
-//! It may be cut off at any moment, and goes on at the next start.
+//! ```text
+//!   controller/seed        (restore)       ─┐
+//!   controller/store.redb  (store:migrate) ─┴─► the empty store ──► its next incarnation, in one write with the end of it
+//! ```
+//! It is done before anything is served, may be cut off at any moment, and goes on at the next start. Only when the new
+//! store has everything, the old file gets another name: until then it is in force, from then on it is not.
 
 mod source;
 mod what;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use model::time::Time;
 use serde::{Deserialize, Serialize};
 use service::Clock;
-use store::Txn;
+use store::{EmbeddedStore, Txn};
 
-use crate::config::Files;
+use crate::config::{Files, StoreConfig};
 use crate::incarnation::{self, Begun, Life, next, written};
 use crate::records::{CommitError, Document, Records, Write};
 use source::Source;
@@ -46,15 +50,47 @@ fn seed(files: &Files) -> PathBuf {
     files.folder.join("seed")
 }
 
-/// Fills the store, where a backup waits to be filled into it.
-pub async fn found(records: &Records, files: &Files) -> anyhow::Result<()> {
-    let seed = seed(files);
-    if !seed.exists() {
-        return Ok(());
+/// What the file of a machine alone is called once etcd has everything.
+fn moved(file: &Path) -> PathBuf {
+    file.with_extension("redb.moved")
+}
+
+/// Refuses to begin anew where the memory was moved away.
+pub fn refuse_moved(config: &StoreConfig) -> anyhow::Result<()> {
+    if let StoreConfig::Embedded(path) = config
+        && !path.exists()
+        && moved(path).exists()
+    {
+        bail!(
+            "use `{}`: the memory was moved to etcd, and the settings name the file. `clusterctl up` writes them anew",
+            path.display()
+        );
     }
-    let source = source::of_seed(&seed).await.context("read the backup to begin with")?;
-    fill(records, files, source).await.context("begin with the backup")?;
-    std::fs::remove_file(&seed).with_context(|| format!("remove `{}`", seed.display()))
+    Ok(())
+}
+
+/// Fills the store, where something waits to be filled into it.
+pub async fn found(records: &Records, files: &Files, config: &StoreConfig) -> anyhow::Result<()> {
+    let seed = seed(files);
+    if seed.exists() {
+        let source = source::of_seed(&seed).await.context("read the backup to begin with")?;
+        fill(records, files, source).await.context("begin with the backup")?;
+        return std::fs::remove_file(&seed).with_context(|| format!("remove `{}`", seed.display()));
+    }
+    let file = files.store();
+    if matches!(config, StoreConfig::Etcd(_)) && file.exists() {
+        let path = file.clone();
+        let old = tokio::task::spawn_blocking(move || EmbeddedStore::open(path)).await?;
+        let old = old.context("open the memory to be moved")?;
+        let source = source::of_file(&old).await.context("read the memory to be moved")?;
+        fill(records, files, source).await.context("move the memory to etcd")?;
+        // From here on etcd is in force, and no earlier. Nobody else opens the file before it is out of force.
+        std::fs::rename(&file, moved(&file))
+            .with_context(|| format!("rename `{}`", file.display()))?;
+        drop(old);
+        tracing::info!("the memory is in etcd now");
+    }
+    Ok(())
 }
 
 async fn fill(records: &Records, files: &Files, source: Source) -> anyhow::Result<()> {

@@ -133,9 +133,10 @@ impl Controller {
         let gateway = bind("other parts", listen.gateway).await?;
         let (api, admin) =
             (bind("the API", listen.api).await?, bind("the admin endpoint", listen.admin).await?);
+        founding::refuse_moved(&config.store)?;
         let (store, members) = open_store(&config.store).await.context("open the store")?;
         let records = Records::new(store);
-        founding::found(&records, files).await?;
+        founding::found(&records, files, &config.store).await?;
         // A node that starts without a quorum serves what is remembered.
         if let Err(error) = records.store().get(Life::PREFIX).await {
             records.doubt().set(error.is_retryable());

@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One life of a store. Only recovering and restoring begin another; the default one is before the first.
+/// One life of a store. Only recovering, restoring and moving begin another; the default one is before the first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct Incarnation {

@@ -87,8 +87,9 @@ async fn replaced(api: &Api, node: &str) -> Answer<(BTreeMap<String, String>, bo
 async fn authorities(api: &Api) -> Answer<Authorities> {
     let stored = api.records.get::<Authorities>(Authorities::PREFIX).await?;
     let stored = stored.ok_or_else(|| {
-        Problem::new(Code::Unsupported, "this cluster keeps its memory on one machine alone")
-            .hint("a cluster of several nodes begins with `clusterctl init`")
+        Problem::new(Code::Unsupported, "this cluster keeps its memory on one machine alone").hint(
+            "`clusterctl store:migrate --address ADDRESS` makes that one the first of several",
+        )
     })?;
     Ok(stored.value)
 }

@@ -11,9 +11,9 @@ use model::node::NodeSpec;
 use model::time::Time;
 use proto::dump::{self, Seed};
 use service::Clock;
-use store::{Entry, Listing, Revision};
+use store::{EmbeddedStore, Entry, Listing, Revision, Store};
 
-use super::what::{begun_anew, find, first_node};
+use super::what::{begun_anew, find, first_node, moves};
 use crate::incarnation::Life;
 use crate::records::{Document, encode};
 
@@ -27,6 +27,19 @@ pub(super) struct Source {
     pub(super) above: Incarnation,
     /// Keys and values.
     pub(super) entries: Vec<(String, Bytes)>,
+}
+
+/// The memory of a machine alone.
+pub(super) async fn of_file(store: &EmbeddedStore) -> anyhow::Result<Source> {
+    let listing = store.list("").await?;
+    let above = incarnation(&listing)?;
+    let entries = listing.entries.into_iter().filter(moves);
+    Ok(Source {
+        name: format!("moved from {above}"),
+        story: format!("moved from the file of one machine, incarnation {above}"),
+        above,
+        entries: entries.map(|entry| (entry.key, entry.value)).collect(),
+    })
 }
 
 /// A backup. Blocks while it reads.

@@ -9,7 +9,7 @@ use model::name::{AppName, ReleaseNumber};
 use model::node::{Addresses, Duty, NodeSpec};
 use model::release::{Build, Release, ReleaseState};
 use proto::dump::{self, Image, Seed};
-use store::MemoryStore;
+use store::{MemoryStore, Store};
 
 use super::*;
 
@@ -102,11 +102,20 @@ async fn life(records: &Records) -> Life {
     records.get_now::<Life>(Life::PREFIX).await.unwrap().unwrap().value
 }
 
+fn embedded(folder: &tempfile::TempDir) -> StoreConfig {
+    StoreConfig::Embedded(folder.path().join("store.redb"))
+}
+
+fn etcd() -> StoreConfig {
+    let (endpoints, prefix) = (Vec::new(), String::new());
+    StoreConfig::Etcd(crate::config::EtcdConfig { endpoints, prefix, tls: None })
+}
+
 #[tokio::test]
 async fn a_backup_begins_a_later_life_on_one_node_that_is_none_of_the_old() {
     let (folder, new) = (tempfile::tempdir().unwrap(), records());
     write_seed(&folder, &used().await, "f00").await;
-    found(&new, &files(&folder)).await.unwrap();
+    found(&new, &files(&folder), &embedded(&folder)).await.unwrap();
     assert_eq!(life(&new).await.counter, 5);
     assert!(!folder.path().join("seed").exists());
 
@@ -144,12 +153,12 @@ async fn filling_goes_on_where_it_was_cut_off_and_is_done_once() {
     let source = source::of_seed(&folder.path().join("seed")).await.unwrap();
     begin(&new, &source.name).await.unwrap();
     new.store().transact(Txn::new().put("apps/shop", "half")).await.unwrap();
-    found(&new, &files(&folder)).await.unwrap();
+    found(&new, &files(&folder), &embedded(&folder)).await.unwrap();
     let first = life(&new).await;
 
     // Cut off before the seed was removed.
     write_seed(&folder, &old, "f00").await;
-    found(&new, &files(&folder)).await.unwrap();
+    found(&new, &files(&folder), &embedded(&folder)).await.unwrap();
     assert_eq!(life(&new).await, first);
 }
 
@@ -158,15 +167,15 @@ async fn a_store_that_holds_something_else_is_left_alone() {
     let (folder, other) = (tempfile::tempdir().unwrap(), used().await);
     write_seed(&folder, &other, "f00").await;
     let before = other.store().list("").await.unwrap();
-    found(&other, &files(&folder)).await.unwrap_err();
+    found(&other, &files(&folder), &embedded(&folder)).await.unwrap_err();
     assert_eq!(other.store().list("").await.unwrap(), before);
 
     let half = records();
     half.commit(Write::new().create(&Founding { source: "another".to_owned() })).await.unwrap();
-    found(&half, &files(&folder)).await.unwrap_err();
+    found(&half, &files(&folder), &embedded(&folder)).await.unwrap_err();
     let foreign = records();
     foreign.store().transact(Txn::new().put("something", "else")).await.unwrap();
-    found(&foreign, &files(&folder)).await.unwrap_err();
+    found(&foreign, &files(&folder), &embedded(&folder)).await.unwrap_err();
     assert!(folder.path().join("seed").exists());
 }
 
@@ -181,9 +190,28 @@ async fn a_damaged_seed_is_refused_and_nothing_is_written() {
         [shorter, format!("{text}\n{{}}"), text.replacen("\"version\":1", "\"version\":2", 1)]
     {
         std::fs::write(&path, bad).unwrap();
-        found(&new, &files(&folder)).await.unwrap_err();
+        found(&new, &files(&folder), &embedded(&folder)).await.unwrap_err();
     }
     assert!(new.store().list("").await.unwrap().entries.is_empty());
+}
+
+#[tokio::test]
+async fn a_memory_moves_whole_and_its_file_is_out_of_force_from_then_on() {
+    let (folder, new) = (tempfile::tempdir().unwrap(), records());
+    let file = folder.path().join("store.redb");
+    let old = EmbeddedStore::open(&file).unwrap();
+    let entries = used().await.store().list("").await.unwrap().entries;
+    let txn = entries.iter().fold(Txn::new(), |txn, it| txn.put(&it.key, it.value.clone()));
+    old.transact(txn).await.unwrap();
+    drop(old);
+    found(&new, &files(&folder), &etcd()).await.unwrap();
+    let now = new.store().list("").await.unwrap().entries;
+    let moved = |key: &str| now.iter().any(|entry| entry.key == key);
+    assert!(moved("units/u1") && moved("nodes/n2") && !moved("leader") && !moved("beat"));
+    assert_eq!(life(&new).await.counter, 5);
+    assert!(folder.path().join("store.redb.moved").exists() && !file.exists());
+    assert!(refuse_moved(&embedded(&folder)).is_err());
+    found(&new, &files(&folder), &etcd()).await.unwrap();
 }
 
 #[test]

@@ -28,6 +28,9 @@ const OF_THE_OLD: [&str; 8] = [
     Founding::PREFIX,
 ];
 
+/// What only says who leads where it stands: it does not move.
+const OF_THE_PLACE: [&str; 3] = ["leader", "beat", Founding::PREFIX];
+
 /// The one document at a key.
 pub fn find<T: Document>(listing: &Listing, key: &str) -> Result<Option<T>, ReadError> {
     let entry = listing.entries.iter().find(|entry| entry.key == key);
@@ -63,6 +66,11 @@ pub fn images_in_force(listing: &Listing) -> Result<Vec<Image>, ReadError> {
 fn all<T: Document>(entries: &[Entry]) -> Result<Vec<T>, ReadError> {
     let of_kind = entries.iter().filter(|entry| entry.key.starts_with(T::PREFIX));
     of_kind.map(|entry| decode(entry).map(|it| it.value)).collect()
+}
+
+/// Whether an entry goes along when the memory moves to another place.
+pub(super) fn moves(entry: &Entry) -> bool {
+    entry.key != Life::PREFIX && !OF_THE_PLACE.iter().any(|prefix| entry.key.starts_with(prefix))
 }
 
 /// What of a backup is true of the cluster that begins anew on one node: users, apps, releases and all they own, images

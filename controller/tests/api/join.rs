@@ -151,5 +151,5 @@ async fn a_machine_alone_takes_nobody_in() {
     let platform = Platform::start().await;
     let operator = operator_token(platform.context.seal.key());
     let refused = platform.call(&operator, "POST", "/v1/cluster/tokens", json!({})).await;
-    assert!(said(&refused.problem(Code::Unsupported)).contains("clusterctl init"));
+    assert!(said(&refused.problem(Code::Unsupported)).contains("clusterctl store:migrate"));
 }
