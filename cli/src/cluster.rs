@@ -21,6 +21,7 @@ mod join_token;
 mod layout;
 mod log_line;
 mod logs;
+mod migrate;
 mod nodes;
 mod pinned;
 mod preflight;
@@ -45,8 +46,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use choices::{PortWishes, Wishes};
 use help::{
-    BACKUP_HELP, CERTS_HELP, EXAMPLES, INIT_HELP, JOIN_HELP, RECOVER_HELP, REPLACE_HELP,
-    RESTORE_HELP, UP_HELP, UPGRADE_HELP,
+    BACKUP_HELP, CERTS_HELP, EXAMPLES, INIT_HELP, JOIN_HELP, MIGRATE_HELP, RECOVER_HELP,
+    REPLACE_HELP, RESTORE_HELP, UP_HELP, UPGRADE_HELP,
 };
 use layout::Layout;
 use proto::api::NewJoinToken;
@@ -141,6 +142,9 @@ enum Command {
     /// Begin a cluster anew on this machine with what a backup holds
     #[command(after_help = RESTORE_HELP)]
     Restore(RestoreArguments),
+    /// Make a machine alone the first node of several; its memory moves to etcd
+    #[command(name = "store:migrate", after_help = MIGRATE_HELP)]
+    StoreMigrate(migrate::Migrate),
     /// Stop the cluster and the containers of its apps; the data is kept
     Down {
         /// Remove the data as well: every app, image and secret
@@ -445,6 +449,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let (layout, wishes) = (machine.cluster.layout(), machine.wishes());
             block_on(restore::restore(restore::Restore { layout, wishes, file, address, single }))
         }
+        Command::StoreMigrate(wanted) => block_on(migrate::migrate(wanted)),
         Command::Down { wipe, confirm, cluster } => {
             block_on(down::down(down::Down { layout: cluster.layout(), wipe, confirm }))
         }

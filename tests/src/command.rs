@@ -1,6 +1,6 @@
 //! Running real programs and reading what they said.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -75,6 +75,19 @@ pub fn run_with_input(command: &mut Command, input: &[u8]) -> Output {
         stdout_bytes: output.stdout,
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// Runs a command until it says this on a line of its standard output, and kills it there as a crash would.
+#[track_caller]
+pub fn kill_at(text: &str, command: &mut Command) {
+    let shown = format!("{command:?}");
+    let started = command.stdout(Stdio::piped()).spawn();
+    let mut child = started.unwrap_or_else(|error| panic!("start {shown}: {error}"));
+    let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+    let is_said = lines.map_while(Result::ok).any(|line| line.contains(text));
+    assert!(is_said, "{shown} ended before it said `{text}`");
+    child.kill().expect("a child that was not waited for can be killed");
+    child.wait().expect("a started child can be waited for");
 }
 
 /// Runs a command to its end without input.

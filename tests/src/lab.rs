@@ -54,6 +54,19 @@ pub struct Lab {
 impl Lab {
     /// Makes hosts and a cluster of them. What an earlier lab of the number left is cleared first.
     pub fn up(lab: Lab) -> Result<Lab> {
+        let lab = Lab::bare(lab)?;
+        let hosts = lab.hosts();
+        hosts[0].init()?;
+        // One after the other: etcd takes one learner at a time.
+        for host in &hosts[1..] {
+            host.join(&hosts[0].token()?)?;
+        }
+        lab.wait_until_whole()?;
+        Ok(lab)
+    }
+
+    /// Makes hosts with an engine each, and no cluster.
+    pub fn bare(lab: Lab) -> Result<Lab> {
         if !(1..=MAX_NODES).contains(&lab.nodes) {
             bail!("make a lab of {} nodes: 1 to {MAX_NODES} are possible", lab.nodes);
         }
@@ -70,12 +83,6 @@ impl Lab {
             host.load(&image)
         })?;
         std::fs::remove_file(&image)?;
-        hosts[0].init()?;
-        // One after the other: etcd takes one learner at a time.
-        for host in &hosts[1..] {
-            host.join(&hosts[0].token()?)?;
-        }
-        lab.wait_until_whole()?;
         Ok(lab)
     }
 

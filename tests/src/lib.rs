@@ -16,7 +16,7 @@ pub mod terminal;
 pub mod wait;
 
 pub use cluster::Cluster;
-pub use command::{Output, program, rows, run};
+pub use command::{Output, kill_at, program, rows, run};
 pub use disk::Disk;
 pub use load::Load;
 pub use person::{Person, Platform};

@@ -3,13 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a story ends where something fails that should not")]
 
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tests::lab::{Host, Lab};
-use tests::{DEMO, program, run, step, until};
+use tests::{DEMO, kill_at, program, run, step, until};
 
 /// Of this test alone.
 const NUMBER: u8 = 47;
@@ -134,16 +133,6 @@ fn the_last_node_goes_on_and_fresh_ones_take_the_places_of_the_lost() {
 fn promotions(host: &Host) -> usize {
     let said = run(&mut host.clusterctl(&["logs", "-n", "100000", "controller"])).ok().stdout;
     said.matches("the store has one more member").count()
-}
-
-/// Starts a command and kills it when it says this.
-fn kill_at(text: &str, command: &mut Command) {
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let said = BufReader::new(child.stdout.take().unwrap()).lines();
-    let is_said = said.map(Result::unwrap).any(|line| line.contains(text));
-    assert!(is_said, "it ended before it said `{text}`");
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 /// What a visitor of the app gets on a host: status and body.

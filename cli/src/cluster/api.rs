@@ -4,6 +4,7 @@ use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use http::{Method, StatusCode};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use proto::problem::Problem;
 use rustls::{ClientConfig, RootCertStore};
@@ -99,6 +100,15 @@ impl Api {
             return Err(refusal(&wire::collected(answer).await?));
         }
         Ok(answer.into_body())
+    }
+
+    /// The last of a stream of server-sent events, when it has ended.
+    pub async fn last_event<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let body = self.stream(path).await?.collect().await.context("read the events")?.to_bytes();
+        let text = String::from_utf8_lossy(&body);
+        let last = text.lines().rev().find_map(|line| line.strip_prefix("data:"));
+        let last = last.context("find an event in the answer")?;
+        serde_json::from_str(last.trim()).context("understand an event")
     }
 
     async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<Answer> {

@@ -1,6 +1,6 @@
 //! What an operator wants to know of a certificate: which names it proves and how long it holds.
 
-use std::{fs, path::Path};
+use std::{fs, net::IpAddr, path::Path};
 
 use jiff::Timestamp;
 use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
@@ -12,6 +12,8 @@ use x509_parser::{extensions::GeneralName, pem::parse_x509_pem};
 pub struct Certificate {
     /// Its DNS names.
     pub names: Vec<String>,
+    /// Its IP addresses.
+    pub addresses: Vec<IpAddr>,
     /// From when it holds.
     pub starts: Timestamp,
     /// Until when.
@@ -51,12 +53,17 @@ impl Certificate {
         let certificate = pem.parse_x509().ok()?;
         let alternatives = certificate.subject_alternative_name().ok()?;
         let general = alternatives.into_iter().flat_map(|names| &names.value.general_names);
-        let names = general.filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            _ => None,
-        });
+        let (mut names, mut addresses) = (Vec::new(), Vec::new());
+        for name in general {
+            match name {
+                GeneralName::DNSName(name) => names.push((*name).to_owned()),
+                GeneralName::IPAddress(octets) => addresses.extend(address(octets)),
+                _ => {}
+            }
+        }
         Some(Certificate {
-            names: names.collect(),
+            names,
+            addresses,
             starts: Timestamp::from_second(certificate.validity().not_before.timestamp()).ok()?,
             ends: Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()?,
         })
@@ -66,6 +73,11 @@ impl Certificate {
     pub fn days_left(&self) -> i64 {
         (self.ends.as_second() - Timestamp::now().as_second()).div_euclid(24 * 3600)
     }
+}
+
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 /// Whether a key's file holds the key of a certificate's.

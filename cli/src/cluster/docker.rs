@@ -1,6 +1,7 @@
 //! The little that is asked of the Docker Engine here: is it there, is an image there, remove what a node ran.
 
 use std::{
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -59,6 +60,30 @@ pub enum DockerError {
 #[serde(rename_all = "PascalCase")]
 struct Container {
     id: String,
+}
+
+/// A unit that runs and is not published for other nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreached {
+    /// Whose it is.
+    pub app: String,
+    /// What it may use.
+    pub memory_bytes: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Unit {
+    labels: HashMap<String, String>,
+    #[serde(default)]
+    ports: Option<Vec<Port>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Port {
+    #[serde(default)]
+    public_port: Option<u16>,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +155,24 @@ impl Docker {
         Ok(containers.len())
     }
 
+    /// The running units of a type on a node that are not published for other nodes.
+    pub async fn unreached(
+        &self,
+        node: &str,
+        process: &str,
+    ) -> Result<Vec<Unreached>, DockerError> {
+        let labels = [
+            "trireme.unit".to_owned(),
+            format!("trireme.node={node}"),
+            format!("trireme.process={process}"),
+        ];
+        let filters = encoded(&serde_json::json!({ "label": labels }));
+        let answer =
+            self.ask(Method::GET, &format!("/containers/json?filters={filters}"), QUICK).await?;
+        let units: Vec<Unit> = parsed("list containers", &answer)?;
+        Ok(units.into_iter().filter_map(Unit::unreached).collect())
+    }
+
     async fn remove_container(&self, id: &str) -> Result<(), DockerError> {
         let stop = format!("/containers/{id}/stop?t={GRACE_SECONDS}");
         // A container that does not stop is removed by force all the same.
@@ -167,6 +210,16 @@ impl Docker {
         over_socket(&self.socket, method, path, limit)
             .await
             .map_err(|cause| DockerError::Silent { socket: self.socket.clone(), cause })
+    }
+}
+
+impl Unit {
+    fn unreached(self) -> Option<Unreached> {
+        let mut ports = self.ports.unwrap_or_default().into_iter();
+        let app =
+            self.labels.get("trireme.app").filter(|_| ports.all(|it| it.public_port.is_none()))?;
+        let memory = self.labels.get("trireme.memory").and_then(|bytes| bytes.parse().ok());
+        Some(Unreached { app: app.clone(), memory_bytes: memory.unwrap_or_default() })
     }
 }
 
@@ -215,6 +268,23 @@ mod tests {
             encoded(&serde_json::json!({"a": ["b=c&d"]})),
             "%7B%22a%22%3A%5B%22b%3Dc%26d%22%5D%7D"
         );
+    }
+
+    #[test]
+    fn a_unit_without_a_public_port_is_unreached() {
+        let unit = |ports: serde_json::Value| {
+            let labels = serde_json::json!({ "trireme.app": "shop", "trireme.memory": "1024" });
+            let unit: Unit =
+                serde_json::from_value(serde_json::json!({ "Labels": labels, "Ports": ports }))
+                    .unwrap();
+            unit.unreached()
+        };
+        let found = Some(Unreached { app: "shop".to_owned(), memory_bytes: 1024 });
+        assert_eq!(unit(serde_json::json!([])), found);
+        assert_eq!(unit(serde_json::json!(null)), found);
+        assert_eq!(unit(serde_json::json!([{ "PrivatePort": 5000, "Type": "tcp" }])), found);
+        let published = serde_json::json!([{ "PrivatePort": 5000, "PublicPort": 32768 }]);
+        assert_eq!(unit(published), None);
     }
 
     #[test]

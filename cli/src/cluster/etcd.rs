@@ -8,7 +8,7 @@ use super::{
     choices::Choices,
     layout::{ETCD, Layout},
     logs,
-    provision::{IDENTITY_DAYS, ProvisionError, Which, open_or_create},
+    provision::{IDENTITY_DAYS, Names, ProvisionError, Which, open_or_create},
     several::Several,
     supervisor::Command,
     up::data_flag,
@@ -41,7 +41,8 @@ pub fn certificates(
     for side in [Side::Peer, Side::Client] {
         let authority = open_or_create(&side.authority(layout))?;
         let folder = side.folder(layout);
-        if which.takes(&folder.join(CERT_FILE), &folder.join(KEY_FILE), &[]) {
+        let names = Names { ips: &[several.address], ..Names::default() };
+        if which.takes(&folder.join(CERT_FILE), &folder.join(KEY_FILE), names) {
             let issued = authority.issue_store(several.address, IDENTITY_DAYS)?;
             issued.write(&folder, authority.ca_pem())?;
         }

@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     choices::Choices,
+    control,
     layout::{Layout, Program},
     process::Process,
     record::{Record, State},
-    supervisor, wire,
+    supervisor,
+    up::data_flag,
+    wire,
 };
 
 /// An admin endpoint answers from memory.
@@ -82,6 +85,27 @@ pub async fn one(layout: &Layout, choices: &Choices, program: Program) -> Progra
     let process = command.and_then(|command| supervisor::find(layout, command));
     let health = ask(choices.admin(program.admin_offset), program.health_path()).await;
     status(program.name, process, record, health)
+}
+
+/// Why this node cannot be worked on while it runs: it does not run, or not well.
+pub async fn problems(layout: &Layout, choices: &Choices) -> Vec<String> {
+    if !control::is_supervised(layout) {
+        return vec![format!(
+            "the cluster does not run here. Start it with `clusterctl up{}`.",
+            data_flag(layout)
+        )];
+    }
+    let all = all(layout, choices).await.into_iter();
+    let sick = all.filter(|status| !status.is_well());
+    let told = sick.map(|status| {
+        format!(
+            "`{}` is not well: {}. See `clusterctl doctor{}`.",
+            status.name,
+            status.health.words(),
+            data_flag(layout)
+        )
+    });
+    told.collect()
 }
 
 fn status(

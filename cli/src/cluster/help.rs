@@ -47,6 +47,16 @@ Example:
   clusterctl init --address 10.0.0.11 --domain apps.example.org";
 
 /// After the help of its command.
+pub const MIGRATE_HELP: &str = "\
+For a cluster that began with `clusterctl up`. etcd (Debian's package etcd-server) starts beside the programs that run, then they
+take up their new settings one by one; requests to apps do not fail meanwhile, the API and `git push` are away for seconds.
+At its end units are replaced, new ones first, so that other nodes reach them. It prints how they join.
+Run it again after a cut: it goes on where it was.
+
+Example:
+  clusterctl store:migrate --address 10.0.0.11";
+
+/// After the help of its command.
 pub const JOIN_HELP: &str = "\
 Run it again after a failure: it goes on where it was.
 

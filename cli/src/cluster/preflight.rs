@@ -72,7 +72,8 @@ fn conflict(intent: &Intent<'_>) -> Option<String> {
     ))
 }
 
-fn data_problem(data: &Path) -> Option<String> {
+/// What is wrong with the place of the data.
+pub fn data_problem(data: &Path) -> Option<String> {
     let shown = data.display();
     if !data.is_absolute() {
         return Some(format!("--data `{shown}` must start with `/`."));

@@ -161,7 +161,8 @@ fn identity(
     let mut ips: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     ips.extend(choices.several.as_ref().map(|several| several.address));
     let subject = Subject { role, node: &choices.node, dns: vec!["localhost".to_owned()], ips };
-    if which.takes(&folder.join(CERT_FILE), &folder.join(KEY_FILE), &subject.dns) {
+    let names = Names { dns: &subject.dns, ips: &subject.ips };
+    if which.takes(&folder.join(CERT_FILE), &folder.join(KEY_FILE), names) {
         let issued = authority.issue_admitted(&subject, &choices.admission, IDENTITY_DAYS)?;
         issued.write(&folder, authority.ca_pem())?;
     }
@@ -182,14 +183,15 @@ fn api_certificate(
     if host.bytes().all(is_plain) && !host.is_empty() && !names.contains(&host) {
         names.push(host);
     }
-    if !which.takes(&folder.join(CERT_FILE), &folder.join(KEY_FILE), &names) {
-        return Ok(());
-    }
     let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     if !choices.bind.is_unspecified() && !addresses.contains(&choices.bind) {
         addresses.push(choices.bind);
     }
     addresses.extend(choices.several.as_ref().map(|several| several.address));
+    let wanted = Names { dns: &names, ips: &addresses };
+    if !which.takes(&folder.join(CERT_FILE), &folder.join(KEY_FILE), wanted) {
+        return Ok(());
+    }
     let mut issued = authority.issue_server(&names, &addresses, SERVER_DAYS)?;
     // Machines that join know the authority by its fingerprint only, so it is shown to them.
     issued.cert_pem.push_str(authority.ca_pem());
@@ -206,7 +208,7 @@ fn platform_certificate(
 ) -> Result<(), ProvisionError> {
     let (chain, key) = (layout.platform().join("chain.pem"), layout.platform().join("key.pem"));
     let names = [choices.domain.clone(), format!("*.{}", choices.domain)];
-    if !which.takes(&chain, &key, &names) {
+    if !which.takes(&chain, &key, Names { dns: &names, ips: &[] }) {
         return Ok(());
     }
     let issued = authority.issue_server(&names, &[], SERVER_DAYS)?;
@@ -215,21 +217,31 @@ fn platform_certificate(
     Ok(())
 }
 
+/// What a certificate has to prove.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Names<'a> {
+    /// DNS names.
+    pub dns: &'a [String],
+    /// Addresses.
+    pub ips: &'a [IpAddr],
+}
+
 impl Which {
     /// Whether this certificate is among them.
-    pub fn takes(self, certificate: &Path, key: &Path, names: &[String]) -> bool {
+    pub fn takes(self, certificate: &Path, key: &Path, names: Names<'_>) -> bool {
         self == Which::All || !is_good(certificate, key, names)
     }
 }
 
 /// Whether a certificate and its key are there, hold long enough and prove these names.
-fn is_good(certificate: &Path, key: &Path, names: &[String]) -> bool {
+fn is_good(certificate: &Path, key: &Path, names: Names<'_>) -> bool {
     let has_key = is_key_of(key, certificate);
     let certificate = Certificate::read(certificate).ok();
     certificate.is_some_and(|certificate| {
         has_key
             && certificate.days_left() >= RENEW_DAYS
-            && names.iter().all(|name| certificate.names.contains(name))
+            && names.dns.iter().all(|name| certificate.names.contains(name))
+            && names.ips.iter().all(|address| certificate.addresses.contains(address))
     })
 }
 
@@ -263,7 +275,7 @@ pub fn host_name() -> String {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::super::choices::Wishes;
+    use super::super::{choices::Wishes, several::Several};
     use super::*;
 
     fn provisioned() -> (tempfile::TempDir, Layout, Choices) {
@@ -316,6 +328,22 @@ mod tests {
         provision(&layout, &choices, Path::new("/opt/trireme")).unwrap();
         assert_eq!(contents(&layout), before);
         assert_eq!(saved_choices(&layout).unwrap(), Some(choices));
+    }
+
+    #[test]
+    fn a_new_address_of_the_node_gets_into_its_certificates_and_no_other_file_changes() {
+        let (_folder, layout, choices) = provisioned();
+        let address: IpAddr = "10.77.0.11".parse().unwrap();
+        let several = Several::first("trireme", address, "n1", choices.ports.base);
+        let several = Choices { several: Some(several), ..choices };
+        certificates(&layout, &several, Which::Due).unwrap();
+        let before = contents(&layout);
+        for name in ["api", "agent", "controller"] {
+            let certificate = Certificate::read(&layout.identity(name).join(CERT_FILE)).unwrap();
+            assert!(certificate.addresses.contains(&address), "{name}: {certificate:?}");
+        }
+        certificates(&layout, &several, Which::Due).unwrap();
+        assert_eq!(contents(&layout), before, "they are good now");
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub struct Record {
     pub restarts: u32,
     /// How it ended last, if it ever did.
     pub last_end: Option<String>,
+    /// The fingerprint of the settings it was started with.
+    #[serde(default)]
+    pub settings: Option<String>,
     /// What it does now.
     pub state: State,
 }

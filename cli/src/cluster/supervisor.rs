@@ -7,15 +7,22 @@
 //! files themselves and are known by [`Process`], so a new supervisor takes over where the old one was cut off.
 
 mod keeper;
+mod keepers;
 mod log_files;
 mod pauses;
 mod peer;
 mod watchdog;
 
-use std::{path::PathBuf, process::abort};
+use std::{
+    path::{Path, PathBuf},
+    process::abort,
+};
 
 use anyhow::Context;
-use rustix::{fs::Mode, process};
+use rustix::{
+    fs::Mode,
+    process::{self, Signal},
+};
 use serde::{Deserialize, Serialize};
 use service::{
     Stop,
@@ -24,16 +31,16 @@ use service::{
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
-    sync::watch,
 };
 
 use super::{
     certs,
-    layout::Layout,
-    record::{Lock, Record, State},
+    layout::{ETCD, Layout},
+    record::{Lock, Record, State, holder},
 };
+use keepers::Keepers;
 
-pub use keeper::{STOP_DEADLINE, find, runs_from, stop_process};
+pub use keeper::{STOP_DEADLINE, find, has_settings_as_written, runs_from, stop_process};
 pub use peer::{Role, start};
 
 const VERSION: u32 = 1;
@@ -59,6 +66,21 @@ pub fn read_table(layout: &Layout) -> Result<Vec<Command>, DurableError> {
     Ok(read_json(&layout.table(), VERSION)?.unwrap_or_default())
 }
 
+/// Where the programs that run were started from.
+pub fn programs_folder(layout: &Layout) -> anyhow::Result<PathBuf> {
+    let table = read_table(layout).context("read the table of programs")?;
+    let ours = table.iter().find(|command| command.name != ETCD.name);
+    let folder = ours.and_then(|command| command.path.parent()).map(Path::to_owned);
+    folder.context("find the folder of the programs that run")
+}
+
+/// Has the supervisor look at the table, the files of the programs and their settings.
+pub fn tell(layout: &Layout) -> anyhow::Result<()> {
+    let watch = holder(layout, Role::Supervisor.name()).and_then(|supervisor| supervisor.watch());
+    // One that its guardian is about to start looks by itself.
+    watch.map_or(Ok(()), |watch| watch.signal(Signal::HUP)).context("tell the supervisor")
+}
+
 /// Runs as the supervisor or as its guardian, until asked to stop. Returns at once where another already does.
 pub fn supervise(layout: &Layout, role: Role) -> anyhow::Result<()> {
     detach();
@@ -82,15 +104,8 @@ pub fn supervise(layout: &Layout, role: Role) -> anyhow::Result<()> {
 async fn run(layout: &Layout) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
-    let looks = watch::Sender::new(());
-    let table = read_table(layout).context("read the table of programs")?;
-    note(&format!("supervising {} programs", table.len()));
-    let mut keepers = Vec::new();
-    for command in table {
-        let stop = Stop::new();
-        let keeper = keeper::Keeper::begin(layout.clone(), command);
-        keepers.push((stop.clone(), tokio::spawn(keeper.keep(stop, looks.subscribe()))));
-    }
+    let mut keepers = Keepers::new(layout.clone());
+    keepers.look().await.context("begin with the table of programs")?;
     let rotation = tokio::spawn(log_files::rotate_forever(layout.clone()));
     let renewal = tokio::spawn(certs::keep_renewed(layout.clone(), note));
     let stop = Stop::new();
@@ -102,7 +117,11 @@ async fn run(layout: &Layout) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
-            _ = hangup.recv() => looks.send_replace(()),
+            _ = hangup.recv() => {
+                if let Err(error) = keepers.look().await {
+                    note(&format!("failed to look at the table of programs: {error:#}"));
+                }
+            }
         }
     }
     note("stopping");
@@ -117,10 +136,7 @@ async fn run(layout: &Layout) -> anyhow::Result<()> {
     if guarding.is_finished() {
         note("the guardian has ended");
     }
-    for (stop, keeping) in keepers.into_iter().rev() {
-        stop.set();
-        keeping.await.context("stop a program")?;
-    }
+    keepers.stop().await.context("stop a program")?;
     rotation.abort();
     renewal.abort();
     note("stopped");

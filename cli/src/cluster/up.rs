@@ -116,7 +116,7 @@ pub fn programs_folder() -> anyhow::Result<PathBuf> {
 }
 
 /// Waits for all programs; the error is the first one, in the order of their start, that does not get well.
-async fn wait_until_well(layout: &Layout, choices: &Choices) -> Result<(), ProgramStatus> {
+pub async fn wait_until_well(layout: &Layout, choices: &Choices) -> Result<(), ProgramStatus> {
     let mut progress = Progress::new();
     let deadline = Instant::now() + WELL_DEADLINE;
     let mut first: Option<Vec<ProgramStatus>> = None;
@@ -149,7 +149,8 @@ pub fn refuse(problems: &[String]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn tell_sick(layout: &Layout, choices: &Choices, sick: &ProgramStatus) {
+/// Says what ails a program, and what to do next.
+pub fn tell_sick(layout: &Layout, choices: &Choices, sick: &ProgramStatus) {
     let program = sick.name;
     eprintln!(
         "clusterctl: `{program}` does not get well: {} ({}).",

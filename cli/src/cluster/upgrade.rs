@@ -9,7 +9,7 @@ mod files;
 mod version;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -120,7 +120,7 @@ impl Node<'_> {
     async fn replace(&self, program: Program) -> anyhow::Result<Result<(), String>> {
         let before = self.status(program).await;
         self.files.install(&program.binary())?;
-        self.tell_supervisor()?;
+        supervisor::tell(self.layout)?;
         Ok(self.well(program, &before).await)
     }
 
@@ -164,12 +164,6 @@ impl Node<'_> {
         health::one(self.layout, self.choices, program).await
     }
 
-    fn tell_supervisor(&self) -> anyhow::Result<()> {
-        let supervisor = holder(self.layout, Role::Supervisor.name());
-        let watch = supervisor.and_then(|supervisor| supervisor.watch());
-        watch.context("find the supervisor")?.signal(Signal::HUP).context("tell the supervisor")
-    }
-
     fn tell(&self, program: Program, failure: &str) {
         let name = program.name;
         eprintln!("clusterctl: the new {name} does not become well: {failure}. Its last lines:");
@@ -183,7 +177,7 @@ impl Node<'_> {
         for program in done.iter().rev() {
             let before = self.status(*program).await;
             self.files.put_back(&program.binary())?;
-            self.tell_supervisor()?;
+            supervisor::tell(self.layout)?;
             // It may have been ended by the new file already; ends before this moment say nothing of the old one.
             if let Err(failure) = self.well(*program, &before).await {
                 bail!(
@@ -217,12 +211,4 @@ impl Node<'_> {
         }
         Ok(())
     }
-}
-
-/// Where the programs that run were started from.
-fn installed_folder(layout: &Layout) -> anyhow::Result<PathBuf> {
-    let table = supervisor::read_table(layout).context("read the table of programs")?;
-    let ours = table.iter().find(|command| command.name != ETCD.name);
-    let folder = ours.and_then(|command| command.path.parent()).map(Path::to_owned);
-    folder.context("find the folder of the programs that run")
 }

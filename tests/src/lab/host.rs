@@ -206,7 +206,16 @@ impl Host {
         done(self.machine(&mut command)).map(|_| ())
     }
 
-    pub(super) fn token(&self) -> Result<String> {
+    /// `clusterctl up --demo`: a cluster of this host alone, with the app `demo`.
+    pub fn up_alone(&self) -> Result<()> {
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/demo");
+        let mut command = self.clusterctl(&["up"]);
+        command.env("TRIREME_HOME", self.scratch()).arg("--demo").arg(demo);
+        done(self.machine(&mut command)).map(|_| ())
+    }
+
+    /// What lets one machine join.
+    pub fn token(&self) -> Result<String> {
         let made = done(&mut self.clusterctl(&["token:create", "--json"]))?;
         let made: serde_json::Value = serde_json::from_str(&made)?;
         Ok(made["token"].as_str().context("read the token")?.to_owned())

@@ -16,13 +16,24 @@ impl TemporaryLab {
     /// Makes three hosts and a cluster of them. The number is this story's own.
     #[track_caller]
     pub fn up(number: u8) -> TemporaryLab {
+        TemporaryLab::made(number, 3, Lab::up)
+    }
+
+    /// Makes hosts only.
+    #[track_caller]
+    pub fn bare(number: u8, nodes: u8) -> TemporaryLab {
+        TemporaryLab::made(number, nodes, Lab::bare)
+    }
+
+    #[track_caller]
+    fn made(number: u8, nodes: u8, make: fn(Lab) -> anyhow::Result<Lab>) -> TemporaryLab {
         let folder = tempfile::Builder::new().prefix("lab-").tempdir_in("/var/tmp");
         let folder = folder.expect("/var/tmp takes a folder");
         let programs = program("clusterctl");
         let programs = programs.parent().expect("a program lies in a folder").to_owned();
-        let lab = Lab { number, nodes: 3, data: folder.path().join("lab"), programs };
+        let lab = Lab { number, nodes, data: folder.path().join("lab"), programs };
         let temporary = TemporaryLab { lab, _folder: folder };
-        Lab::up(temporary.lab.clone()).unwrap_or_else(|error| panic!("no lab: {error:#}"));
+        make(temporary.lab.clone()).unwrap_or_else(|error| panic!("no lab: {error:#}"));
         temporary
     }
 }

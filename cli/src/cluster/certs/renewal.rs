@@ -26,7 +26,7 @@ use crate::cluster::{
     certificate::is_key_of,
     choices::Choices,
     layout::Layout,
-    provision::{self, Which, saved_choices},
+    provision::{self, Names, Which, saved_choices},
     several::Several,
 };
 
@@ -61,7 +61,7 @@ pub async fn renew(
 ) -> anyhow::Result<Vec<String>> {
     let all = held(layout, choices);
     all.iter().try_for_each(finish)?;
-    let is_wanted = |held: &Held| which.takes(&held.path, &held.key(), &[]);
+    let is_wanted = |held: &Held| which.takes(&held.path, &held.key(), Names::default());
     let wanted: Vec<Held> = all.into_iter().filter(is_wanted).collect();
     if wanted.is_empty() {
         return Ok(Vec::new());

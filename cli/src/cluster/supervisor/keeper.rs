@@ -11,12 +11,14 @@ use std::{
 
 use rustix::process::Signal;
 use service::Stop;
+use sha2::{Digest, Sha256};
 use tokio::{
     sync::watch,
     task::{JoinHandle, spawn_blocking},
 };
 
 use super::super::{
+    backup::archive::hex,
     layout::{ETCD, Layout},
     process::{Process, Watch},
     record::{Hold, Record, State},
@@ -58,6 +60,10 @@ impl Keeper {
         let record = Record::read(&layout, &command.name);
         let mut keeper =
             Keeper { layout, command, record, pauses: Pauses::default(), running: None };
+        // An earlier version of the supervisor noted none; settings were changed only while nothing ran.
+        if keeper.record.settings.is_none() {
+            keeper.record.settings = keeper.settings();
+        }
         keeper.running = keeper.adopt();
         if keeper.running.is_none() && !keeper.is_held() {
             // Stopped by an operator: the count begins anew. Anything else was an end.
@@ -70,8 +76,8 @@ impl Keeper {
         keeper
     }
 
-    /// Keeps the program running until `stop`, then stops it. At each look, what runs from another file than lies there
-    /// now is replaced.
+    /// Keeps the program running until `stop`, then stops it. At each look, what runs from another file, or with other
+    /// settings, than lie there now is replaced.
     pub async fn keep(mut self, stop: Stop, mut looks: watch::Receiver<()>) {
         loop {
             let uptime = match self.running.take() {
@@ -111,16 +117,24 @@ impl Keeper {
         }
     }
 
+    fn settings(&self) -> Option<String> {
+        settings_fingerprint(&self.layout)
+    }
+
     fn is_held(&self) -> bool {
         Hold::is_on(&self.layout, &self.command.name)
     }
 
-    /// Runs the program from the file that lies there now. etcd is the distribution's, who replaces it in its own time.
+    /// Runs the program from the file and with the settings that lie there now. etcd has no such settings, and is the
+    /// distribution's, who replaces it in its own time.
     async fn renew(&mut self, mut old: Running) -> Option<Running> {
-        if self.command.name == ETCD.name || runs_from(&self.command.path, old.process.pid) {
+        let has_file = runs_from(&self.command.path, old.process.pid);
+        let settings = self.settings();
+        if self.command.name == ETCD.name || (has_file && self.record.settings == settings) {
             return Some(old);
         }
-        note(&format!("{} has a new file", self.command.name));
+        let what = if has_file { "new settings" } else { "a new file" };
+        note(&format!("{} has {what}", self.command.name));
         if self.command.name != TAKES_OVER {
             self.stop(old).await;
             return self.start();
@@ -135,6 +149,7 @@ impl Keeper {
         tokio::select! {
             () = old.ended() => {
                 note(&format!("{} taken over (process {})", self.command.name, new.process.pid));
+                self.record.settings = settings;
                 self.set(State::Running(new.process.clone()));
                 old.reap();
                 Some(new)
@@ -167,6 +182,8 @@ impl Keeper {
     }
 
     fn start(&mut self) -> Option<Running> {
+        // Before it reads them: what changes meanwhile is seen at the next look.
+        self.record.settings = self.settings();
         match self.spawn() {
             Ok(running) => {
                 note(&format!("{} started (process {})", self.command.name, running.process.pid));
@@ -265,6 +282,17 @@ impl Running {
             None => "ended while it was not a child of this supervisor".to_owned(),
         }
     }
+}
+
+/// Of the settings as they are written; none where they cannot be read.
+fn settings_fingerprint(layout: &Layout) -> Option<String> {
+    fs::read(layout.settings()).ok().map(|text| hex(&Sha256::digest(text)))
+}
+
+/// Whether a program runs with the settings as they are written.
+pub fn has_settings_as_written(layout: &Layout, program: &str) -> bool {
+    let record = Record::read(layout, program);
+    record.living().is_some() && record.settings == settings_fingerprint(layout)
 }
 
 /// Whether a process runs from this very file, not from one that lay there before.

@@ -10,16 +10,15 @@ use proto::api::NodeDetail;
 
 use super::{
     files::{self, Files},
-    installed_folder,
     version::Version,
 };
 use crate::cluster::{
     api::Api,
     choices::Choices,
-    control, health,
+    health,
     layout::{HOOK, Layout},
     provision::saved_choices,
-    up::data_flag,
+    supervisor,
 };
 
 /// A program tells its version at once.
@@ -43,9 +42,9 @@ pub async fn check(layout: &Layout, from: Option<&Path>) -> anyhow::Result<Check
     let Some(choices) = choices else {
         bail!("find a cluster in `{}`; name its folder with --data", layout.data.display());
     };
-    let to = installed_folder(layout)?;
+    let to = supervisor::programs_folder(layout)?;
     let mut checked = Checked { choices, files: None, notes: Vec::new(), problems: Vec::new() };
-    checked.problems.extend(sick(layout, &checked.choices).await);
+    checked.problems.extend(health::problems(layout, &checked.choices).await);
     let present =
         version_of(&to.join("trireme-agent")).await.context("ask the present programs")?;
     let mut wanted = present;
@@ -153,26 +152,6 @@ fn next(nodes: &[NodeDetail], wanted: Version, own: &str) -> Option<String> {
         }
         Some(first) => Some(format!("Next is `{first}`; behind {newest}: {}.", behind.join(", "))),
     }
-}
-
-async fn sick(layout: &Layout, choices: &Choices) -> Vec<String> {
-    if !control::is_supervised(layout) {
-        return vec![format!(
-            "the cluster does not run here. Start it with `clusterctl up{}`.",
-            data_flag(layout)
-        )];
-    }
-    let all = health::all(layout, choices).await.into_iter();
-    let sick = all.filter(|status| !status.is_well());
-    let told = sick.map(|status| {
-        format!(
-            "`{}` is not well: {}. See `clusterctl doctor{}`.",
-            status.name,
-            status.health.words(),
-            data_flag(layout)
-        )
-    });
-    told.collect()
 }
 
 /// The one version of all programs of a folder, or what is wrong with them.
