@@ -11,7 +11,7 @@ mod secured;
 pub use authority::{
     Authority, AuthorityError, CA_KEY_FILE, Issued, KeyRequest, STORE_NAME, Subject, Wanted,
 };
-pub use operator::operator_token;
+pub use operator::{host_key_seed, operator_token};
 pub use peer::{Peer, peer};
 pub use secured::{Incoming, channel};
 

@@ -79,21 +79,19 @@ impl Cluster {
         Cluster { name, port, folder, data, programs, settings, domain }
     }
 
-    /// Brings one up that begins with a backup of another.
-    #[track_caller]
-    pub fn restored(name: &str, port: u16, of: &Cluster, backup: &Path) -> Cluster {
+    /// One to be, that will begin with a backup of another.
+    pub fn to_restore(name: &str, port: u16, of: &Cluster) -> Cluster {
         let mut cluster = Cluster::new(name, port, None, &[]);
         cluster.domain = of.domain();
-        cluster.restore(backup).ok();
         cluster
     }
 
-    /// `clusterctl restore` into this cluster's folder.
-    pub fn restore(&self, backup: &Path) -> Output {
+    /// `clusterctl restore` into this cluster's folder, not started yet.
+    pub fn restore_command(&self, backup: &Path) -> Command {
         let mut command = self.clusterctl(&["restore", "--single", "--node", &self.name]);
         command.arg(backup);
         self.place(&mut command);
-        run(&mut command)
+        command
     }
 
     /// `clusterctl up`, as the first time or again.

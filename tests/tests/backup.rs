@@ -4,6 +4,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use tests::person::PASSWORD;
@@ -26,7 +27,8 @@ fn a_cluster_comes_back_from_a_backup_made_under_load() {
     only_a_whole_backup_is_taken(&old, &file);
 
     step("it is restored beside the one that was");
-    let new = Cluster::restored("anew", 23800, &old, &file);
+    let new = Cluster::to_restore("anew", 23800, &old);
+    a_restore_that_is_killed_begins_again(&new, &file);
     let host = format!("app.{}", old.domain());
     until("the app answers with its config", || {
         (new.get(&host, "/odd") == (200, "sealed and kept".to_owned())).then_some(())
@@ -95,6 +97,20 @@ fn back_up_under_load(
         assert!(made.stderr.contains("1 apps, 1 users"), "{made:?}");
         (least, most)
     })
+}
+
+fn a_restore_that_is_killed_begins_again(new: &Cluster, file: &Path) {
+    step("a restore that is killed is no cluster, and begins again when it is run again");
+    let mut restore = new.restore_command(file).stdout(Stdio::null()).spawn().unwrap();
+    let data = new.data();
+    until("it is at the images", || data.join("cluster.json").exists().then_some(()));
+    restore.kill().unwrap();
+    restore.wait().unwrap();
+    assert!(data.join("restoring").exists(), "it was cut off while it prepared");
+    new.start().fails_with("Run the same `clusterctl restore` again");
+    run(&mut new.restore_command(file)).ok().says("that was cut off is removed");
+    assert!(!data.join("restoring").exists());
+    run(&mut new.restore_command(file)).fails_with("is not empty");
 }
 
 fn only_a_whole_backup_is_taken(old: &Cluster, file: &Path) {

@@ -25,6 +25,11 @@ pub async fn down(down: Down) -> anyhow::Result<ExitCode> {
     let layout = &down.layout;
     let shown = layout.data.display();
     let Some(choices) = saved_choices(layout).context("read the choices of this cluster")? else {
+        if layout.restoring().exists() {
+            bail!(
+                "find a cluster in `{shown}`: it holds what a restore left that was cut off. Run the restore again, or remove the folder"
+            );
+        }
         println!("There is no cluster in `{shown}`.");
         return Ok(ExitCode::SUCCESS);
     };

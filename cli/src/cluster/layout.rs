@@ -80,6 +80,11 @@ impl Layout {
         self.data.join("joining")
     }
 
+    /// The mark of a restore that has not yet put everything in place.
+    pub fn restoring(&self) -> PathBuf {
+        self.data.join("restoring")
+    }
+
     /// The identity of a program, or `api` for what users of the API see.
     pub fn identity(&self, name: &str) -> PathBuf {
         self.data.join("identity").join(name)
@@ -98,6 +103,11 @@ impl Layout {
     /// The key by which git clients know the builder.
     pub fn host_key(&self) -> PathBuf {
         self.data.join("builder").join("ssh_host_ed25519_key")
+    }
+
+    /// What the builder makes that key of.
+    pub fn host_key_seed(&self) -> PathBuf {
+        self.data.join("builder").join("host_key.seed")
     }
 
     /// What the controller begins its memory with, where that is a backup.

@@ -16,6 +16,7 @@ use super::{
     docker::{Docker, STACK_IMAGE},
     etcd,
     layout::{HOOK, Layout, PROGRAMS},
+    restore::unfinished,
 };
 
 pub use ports::holder_of;
@@ -49,6 +50,7 @@ pub async fn problems(intent: &Intent<'_>) -> Vec<String> {
         );
     }
     problems.extend(conflict(intent));
+    problems.extend(unfinished::problem(intent.layout));
     problems.extend(data_problem(&intent.layout.data));
     if intent.choices.problems().is_empty() {
         problems.extend(port_problems(intent));

@@ -14,7 +14,7 @@ use service::{
     durable::{
         DurableError, PRIVATE, PUBLIC, create_private_dir, read_json, write_atomically, write_json,
     },
-    identity::{AuthorityError, CA_FILE, CERT_FILE, KEY_FILE},
+    identity::{AuthorityError, CA_FILE, CERT_FILE, KEY_FILE, host_key_seed},
 };
 
 use super::{
@@ -95,6 +95,10 @@ pub fn provision(
             let authority = open_or_create(&layout.authority())?;
             publish_authority(choices, authority.ca_pem())?;
         }
+    }
+    // Where there is a builder, there is a controller.
+    if let Ok(seal_key) = fs::read(layout.seal_key()) {
+        write_atomically(&layout.host_key_seed(), &host_key_seed(&seal_key), PRIVATE)?;
     }
     let settings = settings_file::content(layout, choices);
     write_atomically(&layout.settings(), settings.as_bytes(), PRIVATE)?;

@@ -5,13 +5,15 @@
 //! the nodes that were is obeyed or obeys: the new node's certificates carry a mark of their own, the others are out of the
 //! cluster, and its memory is a later incarnation.
 
+mod running_registry;
+pub mod unfinished;
+
 use std::{
     fs::{self, File},
     io::{BufWriter, Write},
     net::IpAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitCode, Stdio},
-    time::{Duration, Instant},
+    process::ExitCode,
 };
 
 use anyhow::{Context, bail};
@@ -34,15 +36,12 @@ use super::{
     layout::Layout,
     preflight::{self, Intent, MIN_FREE_BYTES},
     provision::{host_name, provision},
-    registry::Registry,
     several::Several,
     up,
 };
 use crate::output;
-
-/// A registry that starts alone answers at once.
-const REGISTRY_DEADLINE: Duration = Duration::from_secs(20);
-const LOOK_PERIOD: Duration = Duration::from_millis(50);
+use running_registry::RunningRegistry;
+use unfinished::Unfinished;
 
 /// What was asked for.
 pub struct Restore {
@@ -62,6 +61,16 @@ pub struct Restore {
 pub async fn restore(restore: Restore) -> anyhow::Result<ExitCode> {
     let layout = &restore.layout;
     let shown = restore.file.display();
+    if unfinished::clear(layout).context("clear what a restore left that was cut off")? {
+        output::line("What a restore left here that was cut off is removed.");
+    }
+    if layout.seed().exists() {
+        bail!(
+            "restore into `{}`: a restore was prepared there, but not started. `clusterctl up{}` goes on with it",
+            layout.data.display(),
+            up::data_flag(layout)
+        );
+    }
     if !is_empty(&layout.data) {
         bail!(
             "restore into `{}`: it is not empty. A restore begins a cluster on a machine that has none; use another machine or another --data, or first `clusterctl down --wipe`",
@@ -160,12 +169,9 @@ async fn prepare(
     programs: &Path,
 ) -> anyhow::Result<()> {
     let layout = &restore.layout;
-    for folder in [
-        layout.data.clone(),
-        layout.authority(),
-        layout.program("controller"),
-        layout.program("builder"),
-    ] {
+    create_private_dir(&layout.data)?;
+    let unfinished = Unfinished::begin(layout)?;
+    for folder in [layout.authority(), layout.program("controller"), layout.program("builder")] {
         create_private_dir(&folder)?;
     }
     let seed = Seed {
@@ -205,7 +211,8 @@ async fn prepare(
     }
     entries.keep()?;
     registry.map_or(Ok(()), RunningRegistry::stop)?;
-    provision(layout, choices, programs).context("make keys and settings")
+    provision(layout, choices, programs).context("make keys and settings")?;
+    unfinished.end()
 }
 
 /// Where a key belongs.
@@ -245,66 +252,6 @@ impl SeedFile {
         self.file.flush().context("write the entries")?;
         self.file.get_ref().sync_all().context("write the entries")?;
         fs::rename(&self.partial, &self.path).context("write the entries")
-    }
-}
-
-/// The registry while nothing else runs yet. Dropped, it is stopped.
-struct RunningRegistry {
-    process: Child,
-    registry: Registry,
-}
-
-impl RunningRegistry {
-    async fn start(
-        layout: &Layout,
-        choices: &Choices,
-        programs: &Path,
-    ) -> anyhow::Result<RunningRegistry> {
-        let log = File::options().create(true).append(true).open(layout.log("registry-proxy"));
-        let process = Command::new(programs.join("trireme-registry-proxy"))
-            .arg("--config")
-            .arg(layout.settings())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log.context("open the registry's log")?)
-            .spawn()
-            .context("start the registry")?;
-        let registry = Registry::new(format!("127.0.0.1:{}", choices.ports.registry));
-        let mut running = RunningRegistry { process, registry };
-        let deadline = Instant::now() + REGISTRY_DEADLINE;
-        while !running.registry.answers().await {
-            let ended = running.process.try_wait().context("watch the registry")?;
-            if ended.is_some() || Instant::now() > deadline {
-                let log = fs::read_to_string(layout.log("registry-proxy")).unwrap_or_default();
-                let last = log.lines().last().unwrap_or("it said nothing").to_owned();
-                bail!("start the registry: {last}");
-            }
-            tokio::time::sleep(LOOK_PERIOD).await;
-        }
-        Ok(running)
-    }
-
-    fn stop(mut self) -> anyhow::Result<()> {
-        self.end().context("stop the registry")
-    }
-
-    fn end(&mut self) -> std::io::Result<()> {
-        if self.process.try_wait()?.is_none() {
-            let pid =
-                i32::try_from(self.process.id()).ok().and_then(rustix::process::Pid::from_raw);
-            if let Some(pid) = pid {
-                rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-            }
-            self.process.wait()?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for RunningRegistry {
-    fn drop(&mut self) {
-        // What went wrong before is told already.
-        let _ = self.end();
     }
 }
 

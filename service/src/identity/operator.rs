@@ -1,12 +1,20 @@
-//! The operator: whoever may read the cluster's sealing key. It is on every node with a controller, for root only.
+//! What follows from the cluster's sealing key, which is on every node with a controller, for root only: the operator is whoever
+//! may read it, and git clients know every builder by one key.
 
 use sha2::{Digest, Sha256};
 
 /// The bearer token by which an operator's commands are known to every controller.
 pub fn operator_token(seal_key: &[u8]) -> String {
-    let digest =
-        Sha256::new().chain_update(b"trireme operator\0").chain_update(seal_key).finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    derived(b"trireme operator\0", seal_key).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the key is made of by which git clients know all builders of a cluster.
+pub fn host_key_seed(seal_key: &[u8]) -> [u8; 32] {
+    derived(b"trireme ssh host key\0", seal_key)
+}
+
+fn derived(use_of: &[u8], seal_key: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(use_of).chain_update(seal_key).finalize().into()
 }
 
 #[cfg(test)]

@@ -57,7 +57,10 @@ pub struct Manifest {
 impl Manifest {
     /// Of what a controller gave.
     pub fn of(head: &Head, choices: &Choices, with_images: bool) -> Manifest {
-        let cluster = choices.several.as_ref().map(|several| several.cluster.clone());
+        let several = choices.several.as_ref();
+        // Nodes that joined were not told it.
+        let cluster =
+            several.map(|several| several.cluster.clone()).filter(|name| !name.is_empty());
         Manifest {
             kind: KIND.to_owned(),
             format: FORMAT,
