@@ -85,14 +85,11 @@ struct Node<'a> {
 impl Node<'_> {
     async fn upgrade(&self) -> anyhow::Result<ExitCode> {
         self.files.keep_previous()?;
-        let mut done = Vec::new();
         for program in self.programs() {
             let begun = Instant::now();
-            let replaced = self.replace(program).await?;
-            done.push(program);
-            if let Err(failure) = replaced {
+            if let Err(failure) = self.replace(program).await? {
                 self.tell(program, &failure);
-                self.go_back(&done).await?;
+                self.go_back().await?;
                 return Ok(ExitCode::FAILURE);
             }
             let took = begun.elapsed().as_secs_f64();
@@ -101,6 +98,7 @@ impl Node<'_> {
         self.all_well().await?;
         self.files.install_others()?;
         self.renew_keepers().await?;
+        self.files.end()?;
         output::line(format_args!("{} is upgraded.", self.choices.node));
         if self.choices.several.is_some() {
             let data = data_flag(self.layout);
@@ -112,7 +110,7 @@ impl Node<'_> {
     }
 
     /// All but etcd, which is the distribution's.
-    fn programs(&self) -> impl Iterator<Item = Program> {
+    fn programs(&self) -> impl DoubleEndedIterator<Item = Program> {
         self.choices.programs().into_iter().filter(|program| *program != ETCD)
     }
 
@@ -173,13 +171,13 @@ impl Node<'_> {
     }
 
     /// Puts the old files back, the last first.
-    async fn go_back(&self, done: &[Program]) -> anyhow::Result<()> {
-        for program in done.iter().rev() {
-            let before = self.status(*program).await;
+    async fn go_back(&self) -> anyhow::Result<()> {
+        for program in self.programs().rev() {
+            let before = self.status(program).await;
             self.files.put_back(&program.binary())?;
             supervisor::tell(self.layout)?;
             // It may have been ended by the new file already; ends before this moment say nothing of the old one.
-            if let Err(failure) = self.well(*program, &before).await {
+            if let Err(failure) = self.well(program, &before).await {
                 bail!(
                     "go back to the old {}: {failure}. See `clusterctl doctor{}`",
                     program.name,
@@ -188,6 +186,7 @@ impl Node<'_> {
             }
         }
         self.all_well().await?;
+        self.files.end()?;
         eprintln!("The old programs are back and well; nothing of the new ones runs.");
         Ok(())
     }

@@ -76,6 +76,21 @@ fn a_node_is_upgraded_program_by_program_and_the_keepers_with_it() {
 
     let again = upgrade(&ground, &from);
     assert!(again.ok && again.out.contains("already"), "{again:?}");
+    let refused = upgrade(&ground, &ground.programs_folder().join("previous"));
+    assert!(!refused.ok && refused.err.contains("name the copy"), "{refused:?}");
+    let previous = ground.folder().join("a copy of previous");
+    fs::rename(ground.programs_folder().join("previous"), &previous).unwrap();
+    fs::copy(from.join("paasctl"), previous.join("paasctl")).unwrap();
+    let back = upgrade(&ground, &previous);
+    assert!(back.ok, "{back:?}");
+    assert_eq!(files(&ground.programs_folder()), old);
+    assert_eq!(files(&ground.programs_folder().join("previous")), files(&from));
+
+    // What lies there is the file of the stand-ins themselves.
+    fs::remove_file(previous.join("trireme-agent")).unwrap();
+    fs::copy(from.join("trireme-agent"), previous.join("trireme-agent")).unwrap();
+    assert!(upgrade(&ground, &previous).ok, "only one file is another");
+    assert_eq!(files(&ground.programs_folder().join("previous")), old, "all of one build");
     // Whoever ends now is started from the new file.
     let (name, pid) = ground.programs().remove(0);
     pid.kill();

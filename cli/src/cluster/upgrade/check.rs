@@ -50,6 +50,13 @@ pub async fn check(layout: &Layout, from: Option<&Path>) -> anyhow::Result<Check
     let mut wanted = present;
     if let Some(from) = from {
         let from = from.canonicalize().with_context(|| format!("find `{}`", from.display()))?;
+        if Files::is_previous(&from, &to) {
+            checked.problems.push(format!(
+                "an upgrade begins with replacing what is in `{}`. Copy it, and name the copy.",
+                from.display()
+            ));
+            return Ok(checked);
+        }
         match newer(&from).await {
             Ok(version) => wanted = version,
             Err(problems) => {
@@ -94,7 +101,7 @@ impl Checked {
         for name in files::names() {
             there &= files.is_there(&name).with_context(|| format!("compare `{name}`"))?;
         }
-        if there {
+        if there && !files.is_begun() {
             self.notes.push(format!("This node has these programs, of version {wanted}, already."));
             return Ok(());
         }

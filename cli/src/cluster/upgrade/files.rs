@@ -16,6 +16,8 @@ use crate::cluster::{
 /// What is no program of the supervisor's; the hook goes with the builder, who runs it.
 const OTHERS: [&str; 3] = [HOOK, "paasctl", "clusterctl"];
 const PREVIOUS: &str = "previous";
+/// Lies there from when all was kept to the end of the upgrade.
+const UNFINISHED: &str = "unfinished";
 
 /// All files of the platform.
 pub fn names() -> impl Iterator<Item = String> {
@@ -34,6 +36,11 @@ impl Files {
         Files { from, to }
     }
 
+    /// Whether a folder is the one where previous programs are kept, which an upgrade begins with replacing.
+    pub fn is_previous(from: &Path, to: &Path) -> bool {
+        to.join(PREVIOUS).canonicalize().is_ok_and(|previous| previous == from)
+    }
+
     /// Whether the file in place is that of the new folder.
     pub fn is_there(&self, name: &str) -> io::Result<bool> {
         let place = self.to.join(name);
@@ -42,17 +49,36 @@ impl Files {
 
     /// Keeps what is in place, unless an upgrade that was cut off has kept it already.
     pub fn keep_previous(&self) -> anyhow::Result<()> {
-        let previous = self.to.join(PREVIOUS);
-        fs::create_dir_all(&previous).with_context(|| format!("make `{}`", previous.display()))?;
-        for name in names() {
-            let is_there = self.is_there(&name);
-            if self.to.join(&name).exists()
-                && !is_there.with_context(|| format!("compare `{name}`"))?
-            {
-                put(&self.to.join(&name), &previous.join(&name), link)?;
-            }
+        if self.is_begun() {
+            return Ok(());
         }
-        Ok(())
+        let previous = self.to.join(PREVIOUS);
+        let kept = || {
+            if previous.exists() {
+                fs::remove_dir_all(&previous)?;
+            }
+            fs::create_dir_all(&previous)?;
+            for name in names().filter(|name| self.to.join(name).exists()) {
+                link(&self.to.join(&name), &previous.join(&name))?;
+            }
+            // Last: until now nothing was replaced.
+            fs::write(self.mark(), "")
+        };
+        kept().with_context(|| format!("keep the present programs in `{}`", previous.display()))
+    }
+
+    /// Whether an upgrade was begun and did not come to its end.
+    pub fn is_begun(&self) -> bool {
+        self.mark().exists()
+    }
+
+    /// What runs is what lies there, all of it new or all of it old.
+    pub fn end(&self) -> anyhow::Result<()> {
+        fs::remove_file(self.mark()).context("mark the upgrade as done")
+    }
+
+    fn mark(&self) -> PathBuf {
+        self.to.join(PREVIOUS).join(UNFINISHED)
     }
 
     /// Puts a new file in place, unless it is there.
