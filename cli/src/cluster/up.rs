@@ -189,7 +189,7 @@ fn print_next(layout: &Layout, choices: &Choices) {
     println!("  git    port {}; `paasctl apps:create` adds the remote `deis`", choices.ports.ssh);
     println!("  CA     {} (anyone on this machine may read it)", choices.ca_out.display());
     println!("  data   {}", layout.data.display());
-    println!("\nThe first user to register becomes the administrator:\n");
+    println!("\nWhere nobody has registered yet, the first to do so becomes the administrator:\n");
     println!(
         "  {} register {} --ca-file {}",
         demo::paasctl(),
