@@ -11,6 +11,7 @@ pub mod disk;
 pub mod lab;
 pub mod load;
 pub mod person;
+pub mod programs;
 pub mod repository;
 pub mod terminal;
 pub mod wait;

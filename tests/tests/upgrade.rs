@@ -1,44 +1,18 @@
 //! A node is upgraded under load, to good programs and to a router that does not start: no request fails.
 
-#![expect(clippy::unwrap_used, reason = "a story ends where something fails that should not")]
-
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use tests::{Cluster, DEMO, Load, Person, Repository, run, step};
-
-const FILES: [&str; 9] = [
-    "clusterctl",
-    "paasctl",
-    "trireme-agent",
-    "trireme-builder",
-    "trireme-controller",
-    "trireme-logger",
-    "trireme-pre-receive",
-    "trireme-registry-proxy",
-    "trireme-router",
-];
-
-/// Copies of the programs, with a byte more when `newer`: another build of the same version.
-fn programs(folder: &Path, newer: bool) {
-    fs::create_dir(folder).unwrap();
-    for name in FILES {
-        fs::copy(tests::program(name), folder.join(name)).unwrap();
-        if newer {
-            let mut file = fs::OpenOptions::new().append(true).open(folder.join(name)).unwrap();
-            file.write_all(b"!").unwrap();
-        }
-    }
-}
 
 #[test]
 fn no_request_fails_while_a_node_is_upgraded_or_an_upgrade_fails() {
     let folder = tempfile::tempdir().unwrap();
     let [old, new] = ["old", "new"].map(|name| folder.path().join(name));
-    programs(&old, false);
-    programs(&new, true);
+    let built = tests::program("clusterctl");
+    let built = built.parent().unwrap();
+    tests::programs::place(built, &old).unwrap();
+    tests::programs::place_newer(built, &new).unwrap();
     let cluster = Cluster::up_from("upgrade", 21700, old);
     let olga = Person::registered(&cluster, "olga");
     let app = Repository::deployed(&olga, "app", DEMO);

@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use super::{Lab, done, network, processes, until};
+use crate::command::{Output, run};
 use crate::person::Platform;
+use crate::programs;
 
 /// How large a host's disk seems; only what is written takes space.
 const DISK_BYTES: u64 = 10 << 30;
@@ -49,7 +51,7 @@ impl Host {
 
     /// `clusterctl ARGUMENTS` on this host.
     pub fn clusterctl(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command(self.lab.programs.join("clusterctl"));
+        let mut command = self.command(self.programs().join("clusterctl"));
         command.args(arguments).arg("--data").arg(self.data());
         command
     }
@@ -64,6 +66,11 @@ impl Host {
     /// The node's data.
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    /// The folder of its programs: upgraded, they differ from other hosts'.
+    pub fn programs(&self) -> PathBuf {
+        self.folder.with_extension("programs")
     }
 
     /// The authority to trust.
@@ -140,6 +147,7 @@ impl Host {
 
     pub(super) fn make(&self) -> Result<()> {
         fs::create_dir_all(&self.folder)?;
+        programs::place(&self.lab.programs, &self.programs())?;
         let disk = File::create(self.disk())?;
         disk.set_len(DISK_BYTES)?;
         done(Command::new("mkfs.ext4").args(["-q", "-E", "nodiscard"]).arg(self.disk()))?;
@@ -228,6 +236,13 @@ impl Host {
         done(self.machine(&mut command)).map(|_| ())
     }
 
+    /// `clusterctl restore` of a file.
+    pub fn restore(&self, file: &Path) -> Output {
+        let address = self.address.to_string();
+        let mut command = self.clusterctl(&["restore", "--address", &address]);
+        run(self.machine(command.arg(file)))
+    }
+
     fn machine<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.args(["--node", &self.name, "--docker-socket"]).arg(self.socket());
         command.arg("--ca-out").arg(self.ca_file())
@@ -246,7 +261,7 @@ impl Host {
 
     pub(super) fn remove_files(&self) -> Result<()> {
         let _ = fs::remove_file(self.disk());
-        for folder in [&self.folder, &self.run_folder()] {
+        for folder in [&self.folder, &self.programs(), &self.run_folder()] {
             if folder.exists() {
                 fs::remove_dir_all(folder)
                     .with_context(|| format!("remove `{}`", folder.display()))?;
