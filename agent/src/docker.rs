@@ -171,6 +171,16 @@ impl Docker {
         self.answered(client.list_containers(Some(options)).await).await
     }
 
+    async fn ensure_volumes(&self, order: &Order) -> Result<(), RuntimeError> {
+        for volume in order.unit.mounts.values() {
+            let (volumes, made) = (self.place.volumes.clone(), volume.clone());
+            let making = tokio::task::spawn_blocking(move || volumes.ensure(&made)).await;
+            let refused = |why| RuntimeError::Refused(format!("make volume `{volume}`: {why}"));
+            making.expect("making a folder does not panic").map_err(refused)?;
+        }
+        Ok(())
+    }
+
     fn node_label(&self) -> String {
         format!("{}={}", spec::NODE, self.place.node)
     }
@@ -198,6 +208,7 @@ impl Runtime for Docker {
 
     async fn create(&self, order: &Order, attempt: u32) -> Result<String, RuntimeError> {
         let client = self.client().await?;
+        self.ensure_volumes(order).await?;
         let name = format!("trireme-{}-{attempt}", order.unit.id);
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
         let body = spec::unit(order, attempt, &self.place);

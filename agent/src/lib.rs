@@ -22,6 +22,7 @@ pub mod room;
 pub mod runtime;
 pub mod session;
 pub mod sights;
+pub mod volumes;
 
 pub use config::Config;
 
@@ -51,11 +52,14 @@ use orders::Orders;
 use report::{Machine, Reporter};
 use room::Room;
 use session::Sessions;
+use volumes::Volumes;
 
 /// A silent caller is pinged after this long, so that a broken call ends its command.
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// Folder of log positions, in the agent's.
 const CURSORS: &str = "cursors";
+/// Folder of volumes, in the agent's.
+const VOLUMES: &str = "volumes";
 
 /// Runs the agent until `stop`. Units run on.
 pub async fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
@@ -75,6 +79,7 @@ impl Agent {
     pub async fn bind(config: Config) -> anyhow::Result<Agent> {
         durable::create_private_dir(&config.folder)?;
         durable::create_private_dir(&config.folder.join(CURSORS))?;
+        durable::create_private_dir(&config.folder.join(VOLUMES))?;
         let identity = Identity::load(&config.identity).context("load the agent's identity")?;
         let sessions = listen("one-off commands", config.listen).await?;
         let admin = listen("the admin endpoint", config.admin).await?;
@@ -96,11 +101,14 @@ impl Agent {
         let room = Room::new(
             machine::capacity_bytes(config.reserve_memory).context("read the machine's memory")?,
         );
+        let volumes = std::path::absolute(config.folder.join(VOLUMES));
+        let volumes = Volumes::new(volumes.context("find the folder of volumes")?);
         let place = Place {
             node: config.node.to_string(),
             network: config.network.clone(),
             cpu_millis: machine::cpu_millis(),
             publish: config.publish,
+            volumes: volumes.clone(),
         };
         let docker = Arc::new(Docker::new(config.docker_socket.clone(), place));
         let linked = link::Config {
@@ -159,6 +167,7 @@ impl Agent {
         };
         let sessions = Sessions {
             docker: docker.clone(),
+            volumes,
             lines,
             room,
             tasks: tasks.clone(),

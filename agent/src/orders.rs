@@ -158,6 +158,7 @@ impl Order {
         if port != 0 {
             env.entry("PORT".to_owned()).or_insert_with(|| port.to_string());
         }
+        // A unit's mounts never change, so they tell no two containers of it apart.
         let made_from = serde_json::json!([
             assignment.image,
             assignment.command,

@@ -6,10 +6,11 @@ mod wire;
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bollard::query_parameters::CreateContainerOptionsBuilder;
+use model::name::{NameError, VolumeId};
 use proto::{
     agent::{
-        Resize, RunInput, RunOutput, RunStart, agent_server::Agent, run_input::Input,
-        run_output::Output,
+        RemoveVolumeAnswer, RemoveVolumeRequest, Resize, RunInput, RunOutput, RunStart,
+        agent_server::Agent, run_input::Input, run_output::Output,
     },
     problem::{Code, Problem},
 };
@@ -23,6 +24,7 @@ use crate::{
     logs::Shipper,
     room::{Held, Room},
     runtime::{Runtime, RuntimeError},
+    volumes::Volumes,
 };
 use wire::{End, Wire};
 
@@ -38,6 +40,8 @@ const MAX_NAME: usize = 40;
 pub struct Sessions {
     /// Where they run.
     pub docker: Arc<Docker>,
+    /// The node's volumes.
+    pub volumes: Volumes,
     /// Where the output of detached ones goes.
     pub lines: Shipper,
     /// Memory of the node.
@@ -67,6 +71,24 @@ impl Agent for Sessions {
         let sessions = self.clone();
         self.tasks.spawn("session", async move { sessions.serve(start, inputs, outputs).await });
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+
+    async fn remove_volume(
+        &self,
+        request: Request<RemoveVolumeRequest>,
+    ) -> Result<Response<RemoveVolumeAnswer>, Status> {
+        service::peer(&request)?.require_role(&["controller"])?;
+        let volume: VolumeId = request
+            .into_inner()
+            .volume
+            .parse()
+            .map_err(|error: NameError| Status::invalid_argument(error.to_string()))?;
+        let (volumes, removed) = (self.volumes.clone(), volume.clone());
+        let removing = tokio::task::spawn_blocking(move || volumes.remove(&removed)).await;
+        let removing = removing.map_err(|error| Status::internal(error.to_string()))?;
+        removing.map_err(|error| Status::internal(format!("delete volume `{volume}`: {error}")))?;
+        tracing::info!(%volume, "a volume was deleted");
+        Ok(Response::new(RemoveVolumeAnswer {}))
     }
 }
 

@@ -44,6 +44,7 @@ pub mod remotes;
 pub mod run;
 pub mod tokens;
 pub mod users;
+pub mod volumes;
 
 use std::process::ExitCode;
 

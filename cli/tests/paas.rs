@@ -239,6 +239,36 @@ fn placement() {
 }
 
 #[test]
+fn volumes() {
+    let volume = r#"{"name":"data","node":"n2","state":"ready","mounts":{"web":"/var/data","worker":"/data"},"created":"2026-01-02T03:04:05Z"}"#;
+    let mounted = problem("in-use", "volume `data` is mounted by web");
+    let fake = Fake::start(&[
+        Answer::json("GET /v1/apps/shop/volumes", 200, &format!("[{volume}]")),
+        Answer::json("POST /v1/apps/shop/volumes", 201, volume),
+        Answer::json("PATCH /v1/apps/shop/volumes/data", 202, CHANGE),
+        Answer::json("DELETE /v1/apps/shop/volumes/data?confirm=data", 409, &mounted),
+        Answer::json("DELETE /v1/apps/shop/volumes/data?confirm=data", 204, ""),
+        Answer::json("GET /v1/apps/blog/volumes", 200, "[]"),
+        deploying(&["web.1 is ready"]),
+    ]);
+    let mut at = Transcript::logged_in("volumes", &fake);
+    at.run("volumes -a blog");
+    at.run("volumes:create data -a shop");
+    at.run("volumes:create data --node n2 -a shop");
+    at.run("volumes:create Data -a shop");
+    at.run("volumes:mount data web=/var/data worker=/data -a shop");
+    at.run("volumes:mount data web -a shop");
+    at.run("volumes -a shop");
+    at.run("volumes:list -a shop --json");
+    at.run("volumes:unmount data web worker -a shop");
+    at.run("volumes:destroy data -a shop");
+    at.run("volumes:destroy data -a shop --confirm date");
+    at.run("volumes:destroy data -a shop --confirm data");
+    at.run("volumes:destroy data -a shop --confirm data");
+    at.finish();
+}
+
+#[test]
 fn releases() {
     let fake = Fake::start(&[
         Answer::json("GET /v1/apps/shop/releases", 200, &format!("[{}]", answers::RELEASE)),

@@ -15,6 +15,7 @@ mod info;
 mod keys;
 mod tokens;
 mod users;
+mod volumes;
 
 mod apps;
 mod changing;
@@ -136,6 +137,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(limits::routes())
         .merge(checks::routes())
         .merge(domains::routes())
+        .merge(volumes::routes())
         .merge(certificates::routes())
         .merge(logs::routes())
         .merge(run::routes())

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use model::app::{App, Outcome};
 use model::name::AppName;
 use model::snapshot::{Snapshot, Versioned};
+use model::volume::{Doomed, Volume};
 use store::StoreError;
 
 use crate::history;
@@ -96,13 +97,21 @@ impl Applier {
         applied: &mut Applied,
     ) -> Result<(), CommitError> {
         let mut write = self.leader.guard(Write::new());
-        let mut apps = BTreeSet::new();
+        let (mut apps, mut homes) = (BTreeSet::new(), BTreeSet::new());
         for action in actions {
             if let Action::StartUnit(unit) = action
                 && apps.insert(&unit.app)
                 && let Some(app) = snapshot.apps.get(&unit.app)
             {
                 write = write.require(&app.value, app.revision);
+            }
+            // Another machine of the name has not the data.
+            if let Action::StartUnit(unit) = action
+                && !unit.mounts.is_empty()
+                && homes.insert(&unit.node)
+                && let Some(spec) = snapshot.specs.get(&unit.node)
+            {
+                write = write.require(&spec.value, spec.revision);
             }
             write = add(write, action);
         }
@@ -129,8 +138,15 @@ impl Applier {
         }
         let write = self.leader.guard(Write::new()).delete(&app.value, app.revision);
         let write = write.remove(&history::key(name));
+        let write = doomed(&app.value).iter().fold(write, Write::put);
         Ok(self.records.commit(write).await?.0)
     }
+}
+
+/// The volumes of a destroyed app, whose data goes with it.
+fn doomed(app: &App) -> Vec<Doomed> {
+    let of = |volume: &Volume| volume.doomed(&app.name);
+    app.volumes.values().map(of).collect()
 }
 
 /// Whether the write itself is wrong: trying it again would not help.

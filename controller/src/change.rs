@@ -8,6 +8,7 @@ pub mod config;
 pub mod release;
 pub mod scale;
 pub mod settings;
+pub mod volumes;
 
 mod refusal;
 pub use refusal::Refusal;

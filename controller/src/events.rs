@@ -56,6 +56,7 @@ mod tests {
     fn world(phase: Phase, failed_at: u64) -> Snapshot {
         let unit = Unit {
             exclusive: false,
+            mounts: BTreeMap::new(),
             id: "u1".parse().unwrap(),
             app: "shop".parse().unwrap(),
             process: ProcessType::web(),

@@ -37,6 +37,7 @@ pub mod records;
 pub mod retention;
 pub mod seal;
 pub mod view;
+pub mod volumes;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -64,7 +65,6 @@ use crate::plan::Rules;
 use crate::platform::Platform;
 use crate::reach::Reach;
 use crate::records::{Document, Records};
-use crate::retention::Images;
 use crate::seal::Seal;
 use crate::view::ViewReceiver;
 
@@ -186,8 +186,8 @@ impl Controller {
         let own = own(&config)?;
         let (node, reach) = (own.name.clone(), Reach::new(identity.clone(), own));
         let logs = Logs::start(reach.clone(), view.subscribe(), clock.clone(), &tasks)?;
-        let (records_too, images) = (records.clone(), Images::new(reach));
-        let outside = Others::new(records_too, logs.clone(), images, clock.clone(), tasks.clone());
+        let (records_too, logs_too) = (records.clone(), logs.clone());
+        let outside = Others::new(records_too, logs_too, reach, clock.clone(), tasks.clone());
         let mind = Mind::start(mind::Parts {
             node,
             records: records.clone(),

@@ -16,6 +16,7 @@ use model::release::Release;
 use model::route::{Certificate, Domain};
 use model::snapshot::Snapshot;
 use model::unit::Unit;
+use model::volume::Doomed;
 use service::{Stop, Wake};
 use store::{Change, Entry, Listing, Revision, StoreError};
 use tokio::sync::watch;
@@ -254,6 +255,9 @@ fn put(world: &mut Snapshot, seen: &mut Seen, entry: &Entry) -> Result<(), ReadE
     } else if is(NodeSpec::PREFIX) {
         let spec = decode::<NodeSpec>(entry)?;
         world.specs.insert(spec.value.name.clone(), spec);
+    } else if is(Doomed::PREFIX) {
+        let doomed = decode::<Doomed>(entry)?;
+        world.doomed.insert(doomed.value.id.clone(), doomed);
     } else if entry.key == Epoch::PREFIX {
         seen.epoch_revision = entry.modified.0;
     } else if entry.key == Life::PREFIX {
@@ -281,6 +285,8 @@ fn delete(world: &mut Snapshot, seen: &mut Seen, key: &str) {
         world.certificates.remove(name);
     } else if let Some(name) = key.strip_prefix(NodeSpec::PREFIX) {
         world.specs.retain(|node, _| node.as_str() != name);
+    } else if let Some(name) = key.strip_prefix(Doomed::PREFIX) {
+        world.doomed.retain(|volume, _| volume.as_str() != name);
     } else if key == Epoch::PREFIX {
         seen.epoch_revision = 0;
     }

@@ -1,4 +1,4 @@
-//! What the planner asks of other parts: the loggers and the registries. No pass waits for any of it.
+//! What the planner asks of other parts: the loggers, the registries and the agents. No pass waits for any of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,8 +8,10 @@ use model::snapshot::Snapshot;
 use service::{Clock, Tasks};
 
 use crate::logs::Logs;
+use crate::reach::Reach;
 use crate::records::{CommitError, Records};
 use crate::retention::{Images, Retention, leftovers};
+use crate::volumes::Volumes;
 
 /// The parts around the planner, or nobody in tests and simulation.
 #[async_trait]
@@ -19,6 +21,9 @@ pub trait Outside: Send + Sync + 'static {
 
     /// Tells which images are still needed, now and then.
     fn retain(&self, snapshot: &Arc<Snapshot>);
+
+    /// Has the data of destroyed volumes removed.
+    fn remove_volumes(&self, snapshot: &Arc<Snapshot>);
 
     /// Deletes what a destroyed app left elsewhere, and remembers in the store what could not be done now.
     async fn forget(&self, app: &AppName, snapshot: &Snapshot) -> Result<(), CommitError>;
@@ -30,13 +35,17 @@ pub struct Others {
     logs: Logs,
     images: Images,
     retention: Mutex<Retention>,
+    volumes: Volumes,
+    tasks: Tasks,
 }
 
 impl Others {
     /// Reached by these ways.
-    pub fn new(records: Records, logs: Logs, images: Images, clock: Clock, tasks: Tasks) -> Others {
-        let retention = Retention::new(images.clone(), logs.clone(), records.clone(), clock, tasks);
-        Others { records, logs, images, retention: Mutex::new(retention) }
+    pub fn new(records: Records, logs: Logs, reach: Reach, clock: Clock, tasks: Tasks) -> Others {
+        let (images, too) = (Images::new(reach.clone()), tasks.clone());
+        let retention = Retention::new(images.clone(), logs.clone(), records.clone(), clock, too);
+        let volumes = Volumes::new(reach, records.clone());
+        Others { records, logs, images, retention: Mutex::new(retention), volumes, tasks }
     }
 }
 
@@ -48,6 +57,10 @@ impl Outside for Others {
 
     fn retain(&self, snapshot: &Arc<Snapshot>) {
         self.retention.lock().unwrap_or_else(PoisonError::into_inner).follow(snapshot);
+    }
+
+    fn remove_volumes(&self, snapshot: &Arc<Snapshot>) {
+        self.volumes.follow(snapshot, &self.tasks);
     }
 
     async fn forget(&self, app: &AppName, snapshot: &Snapshot) -> Result<(), CommitError> {
@@ -64,6 +77,8 @@ impl Outside for Nobody {
     fn say(&self, _app: &AppName, _text: String) {}
 
     fn retain(&self, _snapshot: &Arc<Snapshot>) {}
+
+    fn remove_volumes(&self, _snapshot: &Arc<Snapshot>) {}
 
     async fn forget(&self, _app: &AppName, _snapshot: &Snapshot) -> Result<(), CommitError> {
         Ok(())

@@ -6,6 +6,7 @@
 
 mod census;
 mod demand;
+pub mod home;
 pub mod imagine;
 pub mod nodes;
 pub mod placement;
@@ -74,7 +75,7 @@ pub struct Waiting {
     pub process: Option<ProcessType>,
     /// Which unit, if it is about one.
     pub unit: Option<UnitId>,
-    /// Stable: `no-room`, `no-node`, `no-label`, `exclusive`, `drain`, `preempted`.
+    /// Stable: `no-room`, `no-node`, `no-label`, `volume`, `exclusive`, `drain`, `preempted`.
     pub code: &'static str,
     /// The reason, in words a user reads.
     pub reason: String,

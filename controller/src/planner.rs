@@ -190,6 +190,7 @@ impl Planner {
         self.apply(&plan.actions, &snapshot).await?;
         if is_warm {
             self.parts.outside.retain(&snapshot);
+            self.parts.outside.remove_volumes(&snapshot);
         }
         if let Some(last) = &mut self.last {
             last.is_busy = is_busy;

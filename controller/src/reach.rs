@@ -1,10 +1,11 @@
-//! The loggers and registries of all nodes, as this controller reaches them.
+//! The agents, loggers and registries of all nodes, as this controller reaches them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::node::Member;
 use model::snapshot::Snapshot;
+use proto::agent::agent_client::AgentClient;
 use proto::logger::logger_client::LoggerClient;
 use proto::registry::registry_client::RegistryClient;
 use service::Identity;
@@ -41,6 +42,11 @@ impl Reach {
             .map(|spec| Member { name: spec.name.clone(), addresses: spec.addresses.clone() })
             .collect();
         if members.is_empty() { vec![self.0.own.clone()] } else { members }
+    }
+
+    /// A node's agent.
+    pub fn agent(&self, member: &Member) -> Result<AgentClient<Channel>, IdentityError> {
+        Ok(AgentClient::new(self.channel("agent", &member.addresses.agent)?))
     }
 
     /// A node's logger.

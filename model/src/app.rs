@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::{AppName, ProcessType, ReleaseNumber, Username};
+use crate::name::{AppName, ProcessType, ReleaseNumber, Username, VolumeName};
 use crate::time::Time;
+use crate::volume::Volume;
 
 /// The branches that deploy when the owner has not named one.
 pub const DEFAULT_DEPLOY_BRANCHES: [&str; 2] = ["master", "main"];
@@ -40,6 +41,9 @@ pub struct App {
     /// What goes first when there is not room for all.
     #[serde(default)]
     pub class: Class,
+    /// Its volumes, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<VolumeName, Volume>,
     /// Set by `apps:destroy`: units stop, then the app and all it owns are deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destroyed: Option<Time>,
@@ -139,6 +143,7 @@ impl App {
             generation: 0,
             settled: Settled::default(),
             class: Class::default(),
+            volumes: BTreeMap::new(),
             destroyed: None,
         }
     }

@@ -14,6 +14,7 @@ pub mod unit;
 
 pub mod node;
 pub mod route;
+pub mod volume;
 
 pub mod account;
 pub mod incarnation;

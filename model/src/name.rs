@@ -136,6 +136,42 @@ name!(
 );
 
 name!(
+    /// A volume's name within its app.
+    VolumeName,
+    "a volume name",
+    "1 to 30 lower-case letters, digits and hyphens, starting with a letter and not ending with a hyphen",
+    |text| (1..=30).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && !text.ends_with('-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+);
+
+name!(
+    /// One volume, for ever: unique in the cluster, safe as a folder's name.
+    VolumeId,
+    "a volume id",
+    "1 to 120 lower-case letters, digits and hyphens, starting with a letter or digit",
+    |text| (1..=120).contains(&text.len())
+        && !text.starts_with('-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+);
+
+name!(
+    /// Where a container mounts something.
+    MountPath,
+    "a mount path",
+    "`/` and one or more folders of letters, digits, `.`, `-` and `_`, at most 200 characters in all; `/proc`, `/sys` and `/dev` are taken",
+    |text| text.len() <= 200
+        && text.strip_prefix('/').is_some_and(|folders| {
+            !["proc", "sys", "dev"].contains(&folders.split('/').next().unwrap_or_default())
+                && folders.split('/').all(|folder| {
+                    !["", ".", ".."].contains(&folder)
+                        && folder.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+                })
+        })
+);
+
+name!(
     /// A host name an app answers to: exact (`www.example.com`) or with a first label of `*`.
     Hostname,
     "a host name",
@@ -238,6 +274,18 @@ mod tests {
             assert!(bad.parse::<AppName>().is_err(), "{bad}");
         }
         assert!("a".repeat(41).parse::<AppName>().is_err());
+    }
+
+    #[test]
+    fn mount_paths_are_absolute_plain_and_not_the_systems() {
+        for good in ["/data", "/app/var.d/x_1-2", "/device"] {
+            assert!(good.parse::<MountPath>().is_ok(), "{good}");
+        }
+        for bad in
+            ["", "/", "data", "/a/", "//a", "/a/../b", "/./a", "/a:ro", "/a b", "/proc/1", "/dev"]
+        {
+            assert!(bad.parse::<MountPath>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::app::App;
-use crate::name::{AppName, Hostname, NodeName, ReleaseNumber, UnitId};
+use crate::name::{AppName, Hostname, NodeName, ReleaseNumber, UnitId, VolumeId};
 use crate::node::{Node, NodeSpec};
 use crate::release::Release;
 use crate::route::{Certificate, Domain, ROUTER_LOST_AFTER_MS, RouterStatus};
 use crate::time::Time;
 use crate::unit::{Unit, UnitStatus};
+use crate::volume::Doomed;
 
 /// Input of every planner. Desired state with the revision it was read at, and observed state.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +24,8 @@ pub struct Snapshot {
     pub domains: BTreeMap<Hostname, Versioned<Domain>>,
     /// Certificates by name.
     pub certificates: BTreeMap<String, Versioned<Certificate>>,
+    /// Volumes that were destroyed and whose data is not gone yet.
+    pub doomed: BTreeMap<VolumeId, Versioned<Doomed>>,
     /// What is known of nodes, by name, with the revision of their document.
     pub specs: BTreeMap<NodeName, Versioned<NodeSpec>>,
     /// Nodes, as last heard.

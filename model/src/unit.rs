@@ -3,9 +3,11 @@
 //! What the controller desires ([`Unit`]) and what the node's agent saw ([`UnitStatus`]) are kept
 //! apart: each has one writer. Desire only moves forward: run, drain, stop; then the unit is gone.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::name::{AppName, NodeName, ProcessType, ReleaseNumber, UnitId};
+use crate::name::{AppName, MountPath, NodeName, ProcessType, ReleaseNumber, UnitId, VolumeId};
 use crate::time::Time;
 
 /// The desired state of one unit. Written by the controller's leader only.
@@ -32,6 +34,9 @@ pub struct Unit {
     /// Whether it may never run twice: its agent ends it when no controller is heard.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,
+    /// The volumes it mounts, by where; all of them are on its node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mounts: BTreeMap<MountPath, VolumeId>,
     /// When it was made.
     pub created: Time,
     /// What shall become of it.

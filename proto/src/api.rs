@@ -519,6 +519,38 @@ pub struct ChecksByProcess {
     pub checks: BTreeMap<String, CheckInfo>,
 }
 
+/// `POST /v1/apps/{app}/volumes`. Answer: [`VolumeInfo`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewVolume {
+    /// Name, unique in the app.
+    pub name: String,
+    /// The node it is made on; none: the one with the most free memory.
+    #[serde(default)]
+    pub node: Option<String>,
+}
+
+/// `PATCH /v1/apps/{app}/volumes/{volume}`: types not named stay as they are. Answer: [`Change`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VolumeMounts {
+    /// By type, where its units mount the volume; null: not any more.
+    pub mounts: BTreeMap<String, Option<String>>,
+}
+
+/// One line of `GET /v1/apps/{app}/volumes`; `DELETE .../volumes/{volume}?confirm={volume}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VolumeInfo {
+    /// Name.
+    pub name: String,
+    /// The one node its data is on, and its units run on.
+    pub node: String,
+    /// `ready`, or why units cannot start there now.
+    pub state: String,
+    /// By type, where its units mount it.
+    pub mounts: BTreeMap<String, String>,
+    /// When it was made.
+    pub created: String,
+}
+
 /// `POST /v1/apps/{app}/domains` (answer: [`DomainInfo`]); `DELETE .../domains/{host}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NewDomain {

@@ -5,11 +5,14 @@ use std::{
     net::IpAddr,
 };
 
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, PortBinding};
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, PortBinding,
+};
 
+use model::name::{MountPath, VolumeId};
 use model::unit::UnitKind;
 
-use crate::orders::Order;
+use crate::{orders::Order, volumes::Volumes};
 
 /// Label: the unit's id.
 pub const UNIT: &str = "trireme.unit";
@@ -52,6 +55,8 @@ pub struct Place {
     pub cpu_millis: u32,
     /// Where units that take requests are published for routers of other nodes.
     pub publish: Option<IpAddr>,
+    /// Where its volumes are.
+    pub volumes: Volumes,
 }
 
 /// What one container may use.
@@ -117,9 +122,19 @@ pub fn unit(order: &Order, attempt: u32, place: &Place) -> ContainerCreateBody {
             HostConfig {
                 port_bindings: published
                     .map(|(port, binding)| [(port, Some(vec![binding]))].into()),
+                mounts: Some(unit.mounts.iter().map(|it| mount(it, place)).collect()),
                 ..confined(limits, place)
             },
         )
+    }
+}
+
+fn mount((path, volume): (&MountPath, &VolumeId), place: &Place) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(place.volumes.path(volume).to_string_lossy().into_owned()),
+        target: Some(path.to_string()),
+        ..Mount::default()
     }
 }
 

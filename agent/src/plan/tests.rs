@@ -16,6 +16,7 @@ fn order(id: &str, desired: Desired) -> Order {
     Order {
         unit: Unit {
             exclusive: false,
+            mounts: BTreeMap::new(),
             id: id.parse().unwrap(),
             app: "shop".parse().unwrap(),
             process: "web".parse().unwrap(),

@@ -11,6 +11,7 @@ use agent::{
     orders::Orders,
     room::Room,
     runtime::{Image, Runtime, fake::FakeRuntime},
+    volumes::Volumes,
 };
 use model::unit::Desired;
 use service::{ManualClock, Stop, Tasks};
@@ -107,6 +108,7 @@ async fn the_real_engine_keeps_what_is_used_or_has_another_name() {
         network: "trireme".to_owned(),
         cpu_millis: 1_000,
         publish: None,
+        volumes: Volumes::new("/nowhere".into()),
     };
     let runtime = Arc::new(Docker::new("/var/run/docker.sock".into(), place));
     let mut world = world(runtime, &registry);

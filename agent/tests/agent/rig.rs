@@ -378,6 +378,7 @@ impl Rig {
     pub fn unit(&self, id: &str, line: &str) -> Assignment {
         let unit = Unit {
             exclusive: false,
+            mounts: BTreeMap::new(),
             id: format!("{}-{id}", self.node).parse().unwrap(),
             app: "shop".parse().unwrap(),
             process: "web".parse().unwrap(),

@@ -104,6 +104,7 @@ pub fn order(id: &str, desired: Desired) -> Order {
     Order {
         unit: Unit {
             exclusive: false,
+            mounts: std::collections::BTreeMap::new(),
             id: id.parse().unwrap(),
             app: "shop".parse().unwrap(),
             process: "web".parse().unwrap(),

@@ -230,8 +230,10 @@ impl Destroy {
     /// Destroys it.
     pub async fn run(self) -> Result<(), Failure> {
         let app = self.app.open().await?;
-        let what =
-            format!("{} will be gone for good: units, releases, config, domains, logs.", app.name);
+        let what = format!(
+            "{} will be gone for good: units, releases, config, domains, logs, volumes.",
+            app.name
+        );
         prompt::confirm_name(app.name.as_str(), self.confirm.as_deref(), &what)?;
         let change = app.delete(&format!("?confirm={}", app.name)).await?;
         match rollout::follow(&app, &change, &self.wait, "is gone").await {

@@ -5,7 +5,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::failure::Failure;
 use super::{
     apps, auth, certs, checks, completion, config, domains, keys, limits, logs, maintenance, perms,
-    placement, ps, releases, remotes, run, tokens, users,
+    placement, ps, releases, remotes, run, tokens, users, volumes,
 };
 
 /// The command line.
@@ -97,6 +97,11 @@ commands! {
         "class:set" => ClassSet(placement::ClassSet);
         "exclusive:on" => ExclusiveOn(placement::ExclusiveOn);
         "exclusive:off" => ExclusiveOff(placement::ExclusiveOff);
+        "volumes:list" => VolumesList(volumes::List);
+        "volumes:create" => VolumesCreate(volumes::Create);
+        "volumes:mount" => VolumesMount(volumes::Mount);
+        "volumes:unmount" => VolumesUnmount(volumes::Unmount);
+        "volumes:destroy" => VolumesDestroy(volumes::Destroy);
         "run" | "apps:run" => Run(run::Run);
         "logs" | "apps:logs" => Logs(logs::Logs);
     }

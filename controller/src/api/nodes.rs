@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use model::app::App;
 use model::name::NodeName;
 use model::node::{Duty, NodeSpec};
 use model::snapshot::{Snapshot, Versioned};
@@ -94,6 +95,7 @@ async fn remove(
         let hint = format!("first `clusterctl drain {name}`, and wait until it runs none");
         return Err(Problem::new(Code::Busy, message).hint(hint).into());
     }
+    refuse_with_volumes(&api, &known.value).await?;
     // First what etcd may refuse, so that nothing is half done then.
     if let Some(members) = &api.members
         && let Err(error) = membership::dismiss(members, &known.value).await
@@ -105,6 +107,27 @@ async fn remove(
     }
     take_out(&api, &known).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Data is given up by those whose it is, never with a machine.
+async fn refuse_with_volumes(api: &Api, spec: &NodeSpec) -> Answer<()> {
+    let apps = api.records.all::<App>().await?;
+    let volumes = apps.iter().flat_map(|app| {
+        let here = app.value.volumes.iter().filter(|(_, volume)| volume.is_on(spec));
+        here.map(|(volume, _)| format!("{} {volume}", app.value.name))
+    });
+    let volumes: Vec<String> = volumes.collect();
+    if volumes.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "node `{}` has the only copy of volumes: {} (each by its app and name)",
+        spec.name,
+        volumes.join(", ")
+    );
+    Err(Problem::new(Code::InUse, message)
+        .hint("save what is needed, then for each `paasctl volumes:unmount` and `paasctl volumes:destroy`; nothing was changed")
+        .into())
 }
 
 /// Makes a node no member of the cluster, and lets go of its units.

@@ -50,6 +50,7 @@ impl World {
 fn unit(id: &str) -> Unit {
     Unit {
         exclusive: false,
+        mounts: std::collections::BTreeMap::new(),
         id: id.parse().unwrap(),
         app: "shop".parse().unwrap(),
         process: ProcessType::web(),

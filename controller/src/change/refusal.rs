@@ -1,6 +1,6 @@
 //! Why a change is refused, and how that is said to a user.
 
-use model::name::{EnvKey, ProcessType, ReleaseNumber};
+use model::name::{EnvKey, MountPath, ProcessType, ReleaseNumber, VolumeName};
 use proto::problem::{Code, Problem};
 
 /// Why a change is refused. Nothing was changed.
@@ -23,8 +23,8 @@ pub enum Refusal {
         /// What there is.
         known: Vec<String>,
     },
-    /// The release phase runs once and is not scaled or checked.
-    #[error("`release` runs once with each deploy: it has no count and no check")]
+    /// The release phase runs once, anywhere, and is not scaled or checked.
+    #[error("`release` runs once with each deploy: it has no count, no check and no volume")]
     ReleasePhase,
     /// More units than a type may have.
     #[error("`{process}` cannot have {count} units: the most is {most}")]
@@ -98,6 +98,39 @@ pub enum Refusal {
     /// Its image was cleaned up.
     #[error("the image of {0} is no longer kept")]
     ImageGone(ReleaseNumber),
+    /// No such volume.
+    #[error("the app has no volume `{0}`")]
+    UnknownVolume(VolumeName),
+    /// There is one of the name.
+    #[error("the app has a volume `{0}` already")]
+    VolumeExists(VolumeName),
+    /// As many as there may be.
+    #[error("the app has {0} volumes, which is the most")]
+    TooManyVolumes(usize),
+    /// Types mount it.
+    #[error("volume `{volume}` is mounted by {}", types.join(", "))]
+    Mounted {
+        /// Which volume.
+        volume: VolumeName,
+        /// Which types.
+        types: Vec<String>,
+    },
+    /// A unit cannot be on two nodes.
+    #[error("`{process}` cannot mount volumes of different nodes: {}", volumes.join(", "))]
+    Apart {
+        /// The type.
+        process: ProcessType,
+        /// Where each volume is.
+        volumes: Vec<String>,
+    },
+    /// Two volumes at one place.
+    #[error("`{process}` mounts another volume at `{path}`")]
+    PathTaken {
+        /// The type.
+        process: ProcessType,
+        /// Where.
+        path: MountPath,
+    },
 }
 
 impl Refusal {
@@ -105,7 +138,12 @@ impl Refusal {
         match self {
             Refusal::Busy { .. } => Code::Busy,
             Refusal::NothingDeployed => Code::NothingDeployed,
-            Refusal::UnknownRelease(_) => Code::NotFound,
+            Refusal::UnknownRelease(_) | Refusal::UnknownVolume(_) => Code::NotFound,
+            Refusal::VolumeExists(_) => Code::Exists,
+            Refusal::Mounted { .. } | Refusal::Apart { .. } | Refusal::PathTaken { .. } => {
+                Code::InUse
+            }
+            Refusal::TooManyVolumes(_) => Code::TooMany,
             Refusal::NoEarlier | Refusal::NoBuild(_) | Refusal::ImageGone(_) => {
                 Code::NothingDeployed
             }
@@ -141,8 +179,17 @@ impl Refusal {
                 "`paasctl releases` lists them; name one that succeeded".to_owned()
             }
             Refusal::Contradiction(_) => "name it once".to_owned(),
+            Refusal::UnknownVolume(_) => "`paasctl volumes` lists them".to_owned(),
+            Refusal::VolumeExists(_) => "mount it, or choose another name".to_owned(),
+            Refusal::Mounted { .. } => "first `paasctl volumes:unmount`".to_owned(),
+            Refusal::Apart { .. } => {
+                "make the volume anew where the other is: `paasctl volumes:create --node`"
+                    .to_owned()
+            }
+            Refusal::PathTaken { .. } => "choose another path".to_owned(),
             Refusal::ReleasePhase
             | Refusal::TooMany { .. }
+            | Refusal::TooManyVolumes(_)
             | Refusal::Nothing(_)
             | Refusal::Key { .. }
             | Refusal::Nul(_)

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use model::app::{Outcome, Settled};
+use model::name::VolumeName;
 use model::release::{Check, Command, Limits};
+use model::volume::Volume;
 use proptest::prelude::*;
 
 use super::config::{Difference, MAX_CONFIG_BYTES, configure, difference};
 use super::release::{deploy, rollback};
 use super::scale::{MAX_UNITS, restart, scale, set_stopped};
 use super::settings::{Limit, LimitsPatch, set_check, set_limits};
+use super::volumes::{create, destroy, mount};
 use super::*;
 
 /// An app with its releases; the hand of the planner ends each change.
@@ -379,4 +382,55 @@ proptest! {
         prop_assert!(changed.iter().all(|(key, value)| open.get(key) != Some(value)));
         prop_assert!(removed.iter().all(|key| open.contains_key(key)));
     }
+}
+
+fn volume(node: &str) -> Volume {
+    Volume {
+        id: format!("shop-on-{node}").parse().unwrap(),
+        node: node.parse().unwrap(),
+        created: Time(1),
+        mounts: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn a_type_mounts_volumes_of_one_node_at_places_of_their_own_and_its_units_are_replaced() {
+    let mut world = World::deployed(&["web", "worker"]);
+    let names: Vec<VolumeName> = ["data", "more", "away"].map(|name| name.parse().unwrap()).into();
+    for (name, node) in names.iter().zip(["n1", "n1", "n2"]) {
+        world.app = create(&world.app, name, volume(node)).unwrap();
+    }
+    assert_eq!(
+        create(&world.app, &names[0], volume("n1")),
+        Err(Refusal::VolumeExists(names[0].clone()))
+    );
+    let generation = world.app.generation;
+    let mut at = |volume: usize, process_name: &str, path: Option<&str>| {
+        let patch =
+            BTreeMap::from([(process(process_name), path.map(|path| path.parse().unwrap()))]);
+        let done = world.apply(|asked, _| mount(asked, &names[volume], &patch));
+        (done, world.app.formation[&process("web")].epoch, world.app.generation - generation)
+    };
+    assert_eq!(at(0, "web", Some("/data")), (Ok(true), 1, 1));
+    assert_eq!(at(0, "web", Some("/data")), (Ok(false), 1, 1));
+    assert!(matches!(at(1, "web", Some("/data")).0, Err(Refusal::PathTaken { .. })));
+    assert!(matches!(at(2, "web", Some("/away")).0, Err(Refusal::Apart { .. })));
+    assert!(matches!(at(0, "wbe", Some("/data")).0, Err(Refusal::UnknownType { .. })));
+    assert!(matches!(at(0, "release", Some("/data")).0, Err(Refusal::ReleasePhase)));
+    assert_eq!(at(1, "web", Some("/more")), (Ok(true), 2, 2));
+    assert_eq!(at(0, "web", None), (Ok(true), 3, 3));
+    assert!(matches!(destroy(&world.app, &names[1]), Err(Refusal::Mounted { .. })));
+    let (app, gone) = destroy(&world.app, &names[0]).unwrap();
+    assert_eq!((app.volumes.len(), gone), (2, volume("n1")));
+    assert!(matches!(destroy(&app, &names[0]), Err(Refusal::UnknownVolume(_))));
+}
+
+#[test]
+fn before_the_first_push_any_type_may_mount() {
+    let mut world = World::new();
+    let data: VolumeName = "data".parse().unwrap();
+    world.app = create(&world.app, &data, volume("n1")).unwrap();
+    let patch = BTreeMap::from([(process("web"), Some("/data".parse().unwrap()))]);
+    assert_eq!(world.apply(|asked, _| mount(asked, &data, &patch)), Ok(true));
+    assert_eq!(world.app.mounts_of(&process("web")).len(), 1);
 }

@@ -6,6 +6,7 @@ use model::app::App;
 use model::node::{Addresses, Duty, NodeSpec};
 use model::release::Release;
 use model::time::Time;
+use model::volume::Doomed;
 use proto::dump::{Image, Seed};
 use store::{Entry, Listing};
 
@@ -17,13 +18,14 @@ use crate::records::{Document, ReadError, decode, encode};
 
 /// What is of the cluster that was: its units, who led and built there, who might join, what its nodes had to let go of, the
 /// authorities of its etcd. And its incarnation, which the next one follows.
-const OF_THE_OLD: [&str; 8] = [
+const OF_THE_OLD: [&str; 9] = [
     "units/",
     "leader",
     "beat",
     "builds/",
     "joins/",
     "leftovers/",
+    Doomed::PREFIX,
     Authorities::PREFIX,
     Founding::PREFIX,
 ];

@@ -14,6 +14,7 @@ use model::time::Time;
 use model::unit::{Desired, Unit, UnitKind};
 
 use super::census::Census;
+use super::home::Home;
 use super::placement::{Need, Refusal, Room, Tags};
 use super::preemption::{Victims, let_go};
 use super::{Action, Ids, Plan, Waiting};
@@ -120,6 +121,7 @@ impl Demand<'_> {
             node,
             memory_bytes,
             exclusive: self.exclusive,
+            mounts: self.app.mounts_of(&self.process),
             created,
             desired: Desired::Run,
         }
@@ -161,11 +163,17 @@ struct Desk<'d, 'c> {
 
 impl Desk<'_, '_> {
     fn serve(&mut self, demand: &Demand<'_>) -> Answer {
+        let home = Home::of(demand.app, &demand.process);
+        if let Some(why) = home.and_then(|home| home.closed(self.census.snapshot, self.census.now))
+        {
+            return self.refuse(demand, &Refusal { code: "volume", reason: why });
+        }
         let memory_bytes = demand.memory_bytes(self.census);
         let need = Need {
             app: &demand.app.name,
             process: &demand.process,
             tags: demand.tags,
+            home: home.map(|home| home.node()),
             memory_bytes,
             cpu_millis: demand.release.limits(&demand.process).cpu_millis.unwrap_or(0),
         };
@@ -206,7 +214,15 @@ impl Desk<'_, '_> {
                 return Answer::Promised;
             }
         }
+        self.refuse(demand, refusal)
+    }
+
+    fn refuse(&mut self, demand: &Demand<'_>, refusal: &Refusal) -> Answer {
         let reason = match &demand.there {
+            There::Moving(_) if refusal.code == "volume" => format!(
+                "{}; it stays there until the type no longer mounts it (`paasctl volumes:unmount`) or the node is open again",
+                refusal.reason
+            ),
             There::Moving(node) => {
                 format!(
                     "it stays on {node}, which is being drained, until there is room elsewhere: {}",

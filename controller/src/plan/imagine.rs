@@ -47,6 +47,12 @@ impl Loss {
         let of_class = self.waiting.iter().filter(|(own, _)| *own == class);
         of_class.map(|(_, waiting)| &waiting.app).collect()
     }
+
+    /// What is bound to a volume of a lost node waits for that node; no reserve elsewhere would help it.
+    fn but_for_volumes(mut self) -> Loss {
+        self.waiting.retain(|(_, waiting)| waiting.code != "volume");
+        self
+    }
 }
 
 /// What the planners would make of this world.
@@ -117,7 +123,7 @@ pub fn beyond_the_reserve(
         return None;
     }
     let ones = losses(snapshot, rules, now).into_iter().filter(|loss| loss.nodes.len() == 1);
-    ones.into_iter().find(|loss| loss.apps(Class::Production).contains(app))
+    ones.map(Loss::but_for_volumes).find(|loss| loss.apps(Class::Production).contains(app))
 }
 
 struct World {

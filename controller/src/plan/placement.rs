@@ -31,6 +31,8 @@ pub struct Need<'a> {
     pub process: &'a ProcessType,
     /// Labels its node must have.
     pub tags: &'a Tags,
+    /// The one node it may run on, if its data is there.
+    pub home: Option<&'a NodeName>,
     /// Memory it reserves.
     pub memory_bytes: u64,
     /// CPU it may use, if it was limited.
@@ -138,14 +140,13 @@ impl Room {
 
     /// Chooses a node and reserves the memory there.
     pub fn place(&mut self, need: Need<'_>) -> Result<NodeName, Refusal> {
-        let pool = self.pool(need.tags);
-        let none = BTreeMap::new();
-        let running = self.running.get(need.app).and_then(|types| types.get(need.process));
-        let at = |index: u32| {
-            let node = &self.nodes[index as usize];
-            (node.share(), node.free_bytes)
+        let chosen = match need.home {
+            Some(home) => self.index(home).filter(|index| {
+                let node = &self.nodes[*index as usize];
+                node.has(need.tags) && node.free_bytes >= need.memory_bytes
+            }),
+            None => self.choose(need),
         };
-        let chosen = self.pools[pool].choose(need.memory_bytes, running.unwrap_or(&none), at);
         let Some(index) = chosen else { return Err(self.refusal(need)) };
         *self.running(need.app, need.process).entry(index).or_default() += 1;
         self.change(index, |node| {
@@ -155,12 +156,23 @@ impl Room {
         Ok(self.nodes[index as usize].name.clone())
     }
 
+    fn choose(&mut self, need: Need<'_>) -> Option<u32> {
+        let pool = self.pool(need.tags);
+        let none = BTreeMap::new();
+        let running = self.running.get(need.app).and_then(|types| types.get(need.process));
+        let at = |index: u32| {
+            let node = &self.nodes[index as usize];
+            (node.share(), node.free_bytes)
+        };
+        self.pools[pool].choose(need.memory_bytes, running.unwrap_or(&none), at)
+    }
+
     /// A node on which the memory will be free once the units that leave it are gone; kept for this unit from now on.
     pub fn promise(&mut self, need: Need<'_>) -> Option<NodeName> {
         let suited = (0_u32..).zip(&self.nodes).filter(|(_, node)| {
             node.leaving_bytes > 0
                 && node.free_bytes + node.leaving_bytes >= need.memory_bytes
-                && node.has(need.tags)
+                && node.suits(need.tags, need.home)
         });
         let (index, _) = suited.min_by_key(|(index, node)| (node.share(), *index))?;
         *self.running(need.app, need.process).entry(index).or_default() += 1;
@@ -187,10 +199,16 @@ impl Room {
         }
     }
 
-    /// What is free on a node or will be, if it takes units and has the labels.
-    pub fn soon_free(&self, node: &NodeName, tags: &Tags) -> Option<u64> {
+    /// What is free on a node or will be, if it takes units, has the labels and is the home of what has one.
+    pub fn soon_free(&self, node: &NodeName, tags: &Tags, home: Option<&NodeName>) -> Option<u64> {
         let node = &self.nodes[self.index(node)? as usize];
-        node.has(tags).then_some(node.free_bytes + node.leaving_bytes)
+        node.suits(tags, home).then_some(node.free_bytes + node.leaving_bytes)
+    }
+
+    /// The node that takes units and has the most memory free.
+    pub fn roomiest(&self) -> Option<&NodeName> {
+        let roomiest = self.nodes.iter().rev().max_by_key(|node| node.free_bytes);
+        roomiest.map(|node| &node.name)
     }
 
     /// The nodes that take units, in the order of their names.
@@ -254,6 +272,9 @@ impl Room {
             );
             return Refusal { code: "no-node", reason };
         }
+        if let Some(home) = need.home {
+            return self.refusal_at_home(home, need);
+        }
         let pool = self.pool(need.tags);
         let among = match need.tags.is_empty() {
             true => "no node".to_owned(),
@@ -272,9 +293,35 @@ impl Room {
         );
         Refusal { code: "no-room", reason }
     }
+
+    /// The one node that could take it does not.
+    fn refusal_at_home(&self, home: &NodeName, need: Need<'_>) -> Refusal {
+        let node = self.index(home).map(|index| &self.nodes[index as usize]);
+        match node.filter(|node| node.has(need.tags)) {
+            None => {
+                let reason = format!(
+                    "its volume is on {home}, which is not labelled {}; label it with `clusterctl nodes:label`, or ask for other labels with `paasctl tags:set`",
+                    shown_tags(need.tags)
+                );
+                Refusal { code: "no-label", reason }
+            }
+            Some(node) => {
+                let reason = format!(
+                    "its volume is on {home}, which has {} MiB of memory free of the {} MiB it needs; lower a limit or a count",
+                    node.free_bytes >> 20,
+                    need.memory_bytes >> 20
+                );
+                Refusal { code: "no-room", reason }
+            }
+        }
+    }
 }
 
 impl NodeRoom {
+    fn suits(&self, tags: &Tags, home: Option<&NodeName>) -> bool {
+        home.is_none_or(|home| self.name == *home) && self.has(tags)
+    }
+
     fn has(&self, tags: &Tags) -> bool {
         tags.iter().all(|(name, value)| self.labels.get(name) == Some(value))
     }

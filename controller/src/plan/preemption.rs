@@ -21,7 +21,7 @@ pub struct Victims<'a> {
     census: &'a Census<'a>,
     by_node: Option<BTreeMap<&'a NodeName, Vec<Victim<'a>>>>,
     /// What found nothing in this pass: room only gets less.
-    in_vain: BTreeMap<(Tags, Class), u64>,
+    in_vain: BTreeMap<(Tags, Option<NodeName>, Class), u64>,
     /// The highest class that has units. Looked up when first asked for.
     highest: Option<Option<Class>>,
 }
@@ -44,7 +44,7 @@ impl<'a> Victims<'a> {
         need: Need<'_>,
         room: &Room,
     ) -> Option<Vec<&'a Versioned<Unit>>> {
-        let key = (need.tags.clone(), class);
+        let key = (need.tags.clone(), need.home.cloned(), class);
         if class == Class::Preview
             || self.in_vain.get(&key).is_some_and(|least| need.memory_bytes >= *least)
         {
@@ -53,7 +53,8 @@ impl<'a> Victims<'a> {
         let census = self.census;
         let by_node = self.by_node.get_or_insert_with(|| list(census));
         let options = by_node.iter().filter_map(|(node, victims)| {
-            let missing = need.memory_bytes.checked_sub(room.soon_free(node, need.tags)?)?;
+            let missing =
+                need.memory_bytes.checked_sub(room.soon_free(node, need.tags, need.home)?)?;
             let taken = fewest(victims, class, missing)?;
             let freed: u64 = taken.iter().map(|victim| victim.unit.value.memory_bytes).sum();
             let highest = taken.iter().map(|victim| victim.class).max();

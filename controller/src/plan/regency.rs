@@ -2,7 +2,7 @@
 //! not run already, as far as its memory goes.
 //!
 //! Nothing of it is stored. In the worst case, when the others live and only cannot be seen, it costs extra copies of
-//! units that may run twice; those that may not are never among them. The next leader knows nothing of these units, so its
+//! units that may run twice; those that may not, and those whose volume is elsewhere, are never among them. The next leader knows nothing of these units, so its
 //! first orders end them.
 
 use model::app::{App, Class};
@@ -14,6 +14,7 @@ use model::time::Time;
 use model::unit::{Desired, Unit, UnitKind};
 
 use super::Rules;
+use super::home::Home;
 
 /// Without a quorum for this long, and without sight of any other node, a node counts itself the last.
 pub const AFTER_MS: u64 = 45_000;
@@ -32,6 +33,10 @@ pub fn regency(snapshot: &Snapshot, node: &NodeName, rules: &Rules, now: Time) -
     let mut free_bytes = machine.memory_bytes.saturating_sub(snapshot.reserved_bytes(node));
     let mut added = Vec::new();
     for (app, release, process) in wanted(snapshot) {
+        let is_at_home = |home: Home<'_>| home.node() == node && home.is_open(snapshot, now);
+        if !Home::of(app, process).is_none_or(is_at_home) {
+            continue;
+        }
         let runs_here =
             |unit: &Unit| unit.node == *node && unit.process == *process && unit.is_wanted();
         if snapshot.units_of(&app.name).any(|unit| runs_here(&unit.value)) {
@@ -55,6 +60,7 @@ pub fn regency(snapshot: &Snapshot, node: &NodeName, rules: &Rules, now: Time) -
             node: node.clone(),
             memory_bytes,
             exclusive: false,
+            mounts: app.mounts_of(process),
             created: now,
             desired: Desired::Run,
         });

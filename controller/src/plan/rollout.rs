@@ -137,7 +137,7 @@ impl<'a> Pass<'a> {
         };
         for view in &mut views {
             self.lose(view, preempted);
-            view.yielding = self.yielding(view, release, room);
+            view.yielding = self.yielding(&app.value, view, release, room);
         }
         let mut judged = views.iter().filter(|view| is_judged(&app.value, view));
         if !app.value.is_settled() {

@@ -12,6 +12,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod volumes;
+
 const MIB: u64 = 1 << 20;
 const STEP_MS: u64 = 500;
 

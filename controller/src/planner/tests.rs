@@ -70,6 +70,7 @@ fn release() -> Release {
 fn old_unit(node: &str) -> Unit {
     Unit {
         exclusive: false,
+        mounts: BTreeMap::new(),
         id: format!("old-{node}").parse().unwrap(),
         app: "shop".parse().unwrap(),
         process: "gone".parse::<ProcessType>().unwrap(),

@@ -24,6 +24,7 @@ fn deploying() -> App {
 fn unit(id: &str, release: u32, created: u64, desired: Desired) -> Unit {
     Unit {
         exclusive: false,
+        mounts: std::collections::BTreeMap::new(),
         id: id.parse().unwrap(),
         app: "shop".parse().unwrap(),
         process: ProcessType::web(),

@@ -1,8 +1,10 @@
 //! Tags, classes, exclusive types, and what is foretold before it happens.
 
+use controller::records::Write;
+use controller::view::View;
 use model::app::Class;
-use model::node::{Addresses, Node};
-use model::snapshot::Snapshot;
+use model::node::{Addresses, Duty, Node, NodeSpec};
+use model::snapshot::{Snapshot, Versioned};
 use model::time::Time;
 use proto::problem::Code;
 use serde_json::{Value, json};
@@ -122,4 +124,75 @@ async fn scaling_production_beyond_the_reserve_is_refused() {
     assert_eq!(losses.len(), 6);
     assert_eq!(losses[0], json!({"nodes": ["n1"], "production": [], "others": []}));
     assert_eq!(losses[3]["production"], json!(["shop"]));
+}
+
+#[tokio::test]
+async fn a_volume_is_made_on_a_node_mounted_and_destroyed_and_holds_its_node() {
+    let platform = Platform::start().await;
+    let olga = platform.with_shop().await;
+    let root = platform.store_token("root", model::account::Scope::Full).await;
+    platform.deploy("olga", "shop", "c0ffee", &["web"]).await;
+    let make =
+        async |body: Value| platform.call(&olga, "POST", "/v1/apps/shop/volumes", body).await;
+    make(json!({"name": "data"})).await.problem(Code::NoRoom);
+    know_nodes(&platform, &[1, 3, 2]).await;
+    let made = make(json!({"name": "data"})).await.ok(201);
+    assert_eq!((&made["node"], &made["state"]), (&json!("n2"), &json!("ready")));
+    make(json!({"name": "data"})).await.problem(Code::Exists);
+    make(json!({"name": "Data"})).await.problem(Code::Invalid);
+    make(json!({"name": "more", "node": "n9"})).await.problem(Code::NotFound);
+    assert_eq!(make(json!({"name": "more", "node": "n1"})).await.ok(201)["node"], "n1");
+
+    let path = "/v1/apps/shop/volumes/data";
+    let mount =
+        async |mounts: Value| platform.call(&olga, "PATCH", path, json!({"mounts": mounts})).await;
+    for bad in
+        [json!({"web": "data"}), json!({"web": "/a/../b"}), json!({"wbe": "/data"}), json!({})]
+    {
+        mount(bad).await.problem(Code::Invalid);
+    }
+    mount(json!({"web": "/data"})).await.ok(202);
+    let app = platform.app("shop").await.value;
+    assert_eq!(app.formation.values().next().unwrap().epoch, 1);
+    let shown = platform.get(&olga, "/v1/apps/shop/volumes").await.ok(200);
+    assert_eq!(shown[0]["mounts"], json!({"web": "/data"}));
+
+    let held = platform.call(&root, "DELETE", "/v1/nodes/n2", Value::Null).await;
+    let held = held.problem(Code::InUse);
+    assert!(held.message.contains("shop data"), "{held}");
+    let destroy = async |query: &str| {
+        platform.call(&olga, "DELETE", &format!("{path}{query}"), Value::Null).await
+    };
+    destroy("?confirm=data").await.problem(Code::InUse);
+    mount(json!({"web": null})).await.ok(202);
+    destroy("").await.problem(Code::Invalid);
+    let id = platform.app("shop").await.value.volumes[&"data".parse().unwrap()].id.clone();
+    destroy("?confirm=data").await.ok(204);
+    destroy("?confirm=data").await.problem(Code::NotFound);
+    let doomed = platform.context.records.all::<model::volume::Doomed>().await.unwrap();
+    assert_eq!(doomed.iter().map(|it| it.value.id.clone()).collect::<Vec<_>>(), [id]);
+    platform.call(&root, "DELETE", "/v1/nodes/n2", Value::Null).await.ok(204);
+}
+
+/// Lets nodes be heard and known.
+async fn know_nodes(platform: &Platform, sizes: &[u64]) {
+    hear_nodes(platform, sizes).await;
+    for index in 1..=sizes.len() {
+        let spec = NodeSpec {
+            name: format!("n{index}").parse().unwrap(),
+            addresses: Addresses::default(),
+            labels: std::collections::BTreeMap::new(),
+            duty: Duty::Open,
+            joined: Time(1),
+            admission: String::new(),
+        };
+        platform.context.records.commit(Write::new().create(&spec)).await.unwrap();
+        let document = Versioned { value: spec, revision: 1 };
+        let add = |view: &mut View| {
+            let mut snapshot = Snapshot::clone(&view.snapshot);
+            snapshot.specs.insert(document.value.name.clone(), document);
+            view.snapshot = snapshot.into();
+        };
+        platform.edit_view(add).await;
+    }
 }

@@ -1,26 +1,32 @@
 //! Rollouts and logs over server-sent events, one-off commands over a websocket.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use controller::reach::Reach;
+use controller::records::Write;
+use controller::volumes::Volumes;
 use futures_util::stream::BoxStream;
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::BodyExt;
 use model::app::Outcome;
-use model::node::{Addresses, Node};
-use model::snapshot::Versioned;
+use model::node::{Addresses, Duty, Member, Node, NodeSpec};
+use model::snapshot::{Snapshot, Versioned};
 use model::time::Time;
 use model::unit::{Desired, Phase, Unit, UnitKind, UnitStatus};
+use model::volume::Doomed;
 use proto::agent::agent_server::{Agent, AgentServer};
 use proto::agent::run_input::Input;
 use proto::agent::run_output::Output;
-use proto::agent::{RunInput, RunOutput};
+use proto::agent::{RemoveVolumeAnswer, RemoveVolumeRequest, RunInput, RunOutput};
 use proto::logger::logger_server::{Logger, LoggerServer};
 use proto::logger::{
     AppendAnswer, AppendRequest, ForgetAnswer, ForgetRequest, Line, LineBatch, ReadRequest,
 };
 use proto::problem::{Code, Problem};
 use serde_json::{Value, json};
+use service::{Stop, Tasks};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 use tonic::{Request, Response, Status, Streaming};
@@ -69,10 +75,11 @@ impl Events {
     }
 }
 
-/// The first web unit of a release, seen in a phase.
-async fn show_unit(platform: &Platform, release: u32, phase: Phase) {
-    let unit = Unit {
+/// The first web unit of a release.
+fn unit(release: u32) -> Unit {
+    Unit {
         exclusive: false,
+        mounts: BTreeMap::new(),
         id: format!("shop-web-{release}").parse().unwrap(),
         app: "shop".parse().unwrap(),
         process: "web".parse().unwrap(),
@@ -84,7 +91,12 @@ async fn show_unit(platform: &Platform, release: u32, phase: Phase) {
         memory_bytes: 1,
         created: Time(START_MS),
         desired: Desired::Run,
-    };
+    }
+}
+
+/// The same, seen in a phase.
+async fn show_unit(platform: &Platform, release: u32, phase: Phase) {
+    let unit = unit(release);
     let status = UnitStatus {
         published: None,
         phase,
@@ -313,11 +325,20 @@ struct FakeAgent {
     started: Arc<Mutex<Option<proto::agent::RunStart>>>,
     resized: Arc<Mutex<Vec<u32>>>,
     dropped: Arc<tokio::sync::Notify>,
+    removed: Arc<Mutex<Vec<String>>>,
 }
 
 #[tonic::async_trait]
 impl Agent for FakeAgent {
     type RunStream = BoxStream<'static, Result<RunOutput, Status>>;
+
+    async fn remove_volume(
+        &self,
+        request: Request<RemoveVolumeRequest>,
+    ) -> Result<Response<RemoveVolumeAnswer>, Status> {
+        self.removed.lock().unwrap().push(request.into_inner().volume);
+        Ok(Response::new(RemoveVolumeAnswer {}))
+    }
 
     async fn run(
         &self,
@@ -527,4 +548,50 @@ async fn a_run_that_cannot_be_is_refused_with_its_reason() {
     assert_eq!(code(json!({"command": ["x"]})).await, "no-room");
     platform.clock.advance(Duration::from_secs(60));
     assert_eq!(code(json!({"command": ["x"]})).await, "no-room");
+}
+
+#[tokio::test]
+async fn the_data_of_a_destroyed_volume_goes_when_no_unit_has_it_any_more() {
+    let (platform, agent, _) = with_agent().await;
+    let records = &platform.context.records;
+    let addresses =
+        platform.context.view.borrow().snapshot.nodes.values().next().unwrap().addresses.clone();
+    let spec = NodeSpec {
+        name: "node1".parse().unwrap(),
+        addresses: addresses.clone(),
+        labels: BTreeMap::new(),
+        duty: Duty::Open,
+        joined: Time(0),
+        admission: String::new(),
+    };
+    let doomed = |id: &str, node: &str| Doomed {
+        id: id.parse().unwrap(),
+        node: node.parse().unwrap(),
+        app: "shop".parse().unwrap(),
+    };
+    let all = [doomed("used", "node1"), doomed("unused", "node1"), doomed("far", "removed")];
+    for volume in &all {
+        records.commit(Write::new().create(volume)).await.unwrap();
+    }
+    let mut user = unit(1);
+    user.mounts.insert("/data".parse().unwrap(), "used".parse().unwrap());
+    let mut snapshot = Snapshot::default();
+    for volume in records.all::<Doomed>().await.unwrap() {
+        snapshot.doomed.insert(volume.value.id.clone(), volume);
+    }
+    let own = Member { name: spec.name.clone(), addresses };
+    snapshot.specs.insert(spec.name.clone(), Versioned { value: spec, revision: 1 });
+    snapshot.units.insert(user.id.clone(), Versioned { value: user, revision: 1 });
+
+    let tasks = Tasks::new(Stop::new());
+    let volumes = Volumes::new(Reach::new(platform.identity("controller"), own), records.clone());
+    volumes.follow(&Arc::new(snapshot), &tasks);
+    let settled = async {
+        while records.all::<Doomed>().await.unwrap().len() > 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, settled).await.unwrap();
+    assert_eq!(records.all::<Doomed>().await.unwrap()[0].value, all[0]);
+    assert_eq!(*agent.removed.lock().unwrap(), ["unused"]);
 }

@@ -111,6 +111,7 @@ fn placements(nodes: usize) -> f64 {
             app: &app,
             process: &web,
             tags: if number % 2 == 0 { &none } else { &own },
+            home: None,
             memory_bytes: [128, 256, 384, 512][number % 4] * MIB,
             cpu_millis: 50,
         };

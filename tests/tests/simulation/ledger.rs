@@ -13,6 +13,7 @@ use model::node::{Duty, NodeSpec};
 use model::release::{Release, ReleaseState};
 use model::time::Time;
 use model::unit::{Desired, Unit};
+use model::volume::Volume;
 use store::{Entry, Listing, MemoryStore, Op, Outcome, Revision, Store, StoreError, Txn, Watch};
 
 use crate::trace::Trace;
@@ -46,6 +47,14 @@ impl Documents {
     /// Whether there is another app that may take an app's room.
     pub fn has_higher(&self, app: &App) -> bool {
         self.apps.values().any(|other| other.class > app.class)
+    }
+
+    /// Whether a unit that is made now mounts what its type does, on the machine that has it.
+    fn is_at_home(&self, unit: &Unit) -> bool {
+        let Some(app) = self.apps.get(&unit.app) else { return false };
+        let has = |volume: &Volume| self.specs.get(&unit.node).is_some_and(|it| volume.is_on(it));
+        unit.mounts == app.mounts_of(&unit.process)
+            && app.volumes_of(&unit.process).all(|(_, volume)| has(volume))
     }
 
     fn is_removed(&self, node: &NodeName) -> bool {
@@ -178,7 +187,7 @@ impl Writer {
             Hand::Planner => {
                 (&before.formation, before.generation, before.next_release, before.destroyed)
                     == (&app.formation, app.generation, app.next_release, app.destroyed)
-                    && before.class == app.class
+                    && (before.class, &before.volumes) == (app.class, &app.volumes)
             }
             // What was seen is the planner's.
             Hand::Api => (before.current, &before.settled) == (app.current, &app.settled),
@@ -234,7 +243,12 @@ impl Writer {
                 let is_new = documents.made.insert(unit.id.clone());
                 let here = documents.units.values().filter(|it| it.node == unit.node);
                 let reserved: u64 = here.map(|it| it.memory_bytes).sum();
+                let is_at_home = documents.is_at_home(&unit);
                 drop(documents);
+                if !is_at_home {
+                    let how = format!("{unit:?}");
+                    self.breaks("a unit runs where the volumes of its type are", how);
+                }
                 if !is_new {
                     self.breaks("units only move forward", format!("{} was made twice", unit.id));
                 }

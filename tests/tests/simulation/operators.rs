@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use controller::records::{CommitError, Document, Write};
+use model::app::App;
 use model::node::{Duty, NodeSpec};
 use model::snapshot::Versioned;
 use model::standing::standing;
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use crate::brain::Life;
 use crate::dice::Dice;
 use crate::host::name;
-use crate::people::{Failure, WRITE_ATTEMPTS};
+use crate::people::{self, Failure, WRITE_ATTEMPTS};
 use crate::world::World;
 
 /// How long an operator waits for a node to become empty.
@@ -210,6 +211,9 @@ async fn leave(world: &World, node: usize) -> Result<(), String> {
             world.ground.network.set_away(node, true);
             world.power_off(node);
         }
+        if alive(&life, give_up_volumes(&life, node)).await.is_err() {
+            continue;
+        }
         let left = alive(&life, remove(world, &life, node, is_lost)).await;
         match left {
             Ok(true) => return Ok(()),
@@ -217,6 +221,17 @@ async fn leave(world: &World, node: usize) -> Result<(), String> {
             Err(_) => put_back(world, node),
         }
     }
+}
+
+/// Nobody takes out a machine that has the only copy of something.
+async fn give_up_volumes(life: &Arc<Life>, node: usize) -> Result<(), Failure> {
+    for app in life.records.all::<App>().await? {
+        let mut volumes = app.value.volumes.values();
+        if app.value.destroyed.is_none() && volumes.any(|volume| volume.node == name(node)) {
+            people::give_up_volume(&app.value.name, life).await?;
+        }
+    }
+    Ok(())
 }
 
 fn put_back(world: &World, node: usize) {

@@ -8,15 +8,19 @@ use controller::change::config::{configure, difference};
 use controller::change::release::{deploy, rollback};
 use controller::change::scale::{PlacementPatch, restart, scale, set_placement, set_stopped};
 use controller::change::settings::{Limit, LimitsPatch, set_check, set_limits};
+use controller::change::volumes::mount;
 use controller::change::{Asked, Decision, Next, Refusal};
-use controller::records::{CommitError, ReadError, Write};
+use controller::records::{CommitError, Document, ReadError, Write};
 use model::app::{App, Class};
-use model::name::{AppName, EnvKey, ProcessType, ReleaseNumber};
+use model::name::{AppName, EnvKey, MountPath, ProcessType, ReleaseNumber, VolumeName};
+use model::node::NodeSpec;
 use model::release::{Build, Check, Command, Release};
 use model::time::Time;
+use model::volume::Volume;
 
 use crate::brain::{Ground, Life};
 use crate::dice::Dice;
+use crate::host::name;
 use crate::operators::{LABEL, ZONES};
 
 /// How often a lost race is tried anew; as the API does.
@@ -56,6 +60,8 @@ pub enum Act {
     Limits(u64),
     /// Where a type may run, and whether never twice.
     Place { process: ProcessType, zone: Option<&'static str>, exclusive: bool },
+    /// A folder on a node that a type mounts, made there if there is none yet; none: it goes, and nothing mounts it.
+    Keep { process: ProcessType, node: Option<usize> },
     /// What goes first.
     Classify(Class),
     /// Back to the release before.
@@ -117,7 +123,11 @@ impl Act {
                 zone: dice.percent(25).then(|| *dice.pick(&ZONES)),
                 exclusive: dice.percent(60),
             },
-            87..91 => {
+            87..89 => Act::Keep {
+                process: process(if dice.percent(60) { "worker" } else { "web" }),
+                node: dice.percent(70).then(|| dice.below(3) as usize),
+            },
+            89..91 => {
                 Act::Classify(*dice.pick(&[Class::Preview, Class::Standard, Class::Production]))
             }
             91..96 => Act::Rollback,
@@ -163,6 +173,8 @@ impl Act {
                 let patches = BTreeMap::from([(process.clone(), patch)]);
                 change(app, life, |asked, _| set_placement(asked, &patches)).await
             }
+            Act::Keep { process, node: Some(node) } => keep(app, life, process, *node).await,
+            Act::Keep { node: None, .. } => give_up_volume(app, life).await,
             Act::Classify(class) => edit(app, life, |app| app.class = *class).await,
             Act::Rollback => change(app, life, |asked, all| rollback(asked, all, None)).await,
             Act::Destroy => destroy(app, life).await,
@@ -185,6 +197,55 @@ async fn create(app: &AppName, life: &Arc<Life>) -> Result<(), Failure> {
 async fn destroy(app: &AppName, life: &Arc<Life>) -> Result<(), Failure> {
     let now = Time(life.clock.now_ms());
     edit(app, life, |app| app.destroyed = Some(now)).await
+}
+
+/// Makes the one volume of the app, if it has none, and mounts it.
+async fn keep(
+    app: &AppName,
+    life: &Arc<Life>,
+    process: &ProcessType,
+    node: usize,
+) -> Result<(), Failure> {
+    let key = format!("{}{}", NodeSpec::PREFIX, name(node));
+    let spec = life.records.get_now::<NodeSpec>(&key).await?.ok_or(Failure::Name)?.value;
+    if !spec.is_member() {
+        return Err(Failure::Name);
+    }
+    let now = Time(life.clock.now_ms());
+    let volume = Volume {
+        id: format!("{app}-data-{}", now.0).parse().expect("a volume's id"),
+        node: spec.name,
+        created: now.max(spec.joined),
+        mounts: BTreeMap::new(),
+    };
+    edit(app, life, |app| {
+        app.volumes.entry(data()).or_insert_with(|| volume.clone());
+    })
+    .await?;
+    let path: MountPath = "/data".parse().expect("a path");
+    let mounts = BTreeMap::from([(process.clone(), Some(path))]);
+    change(app, life, |asked, _| mount(asked, &data(), &mounts)).await
+}
+
+/// Takes the app's volume from all its types, and destroys it.
+pub async fn give_up_volume(app: &AppName, life: &Arc<Life>) -> Result<(), Failure> {
+    change(app, life, |asked, _| {
+        let volumes = asked.app.volumes.values();
+        let mounts = volumes.flat_map(|volume| volume.mounts.keys().cloned());
+        let mounts: BTreeMap<_, _> = mounts.map(|process| (process, None)).collect();
+        if mounts.is_empty() { Ok(None) } else { mount(asked, &data(), &mounts) }
+    })
+    .await?;
+    edit(app, life, |app| {
+        if let Ok((without, _)) = controller::change::volumes::destroy(app, &data()) {
+            *app = without;
+        }
+    })
+    .await
+}
+
+fn data() -> VolumeName {
+    "data".parse().expect("a volume's name")
 }
 
 /// A change that is no new generation.

@@ -4,6 +4,7 @@ mod changes;
 mod links;
 mod machines;
 mod memory;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

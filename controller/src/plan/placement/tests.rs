@@ -66,6 +66,7 @@ impl Kind {
             app: &self.app,
             process: &self.process,
             tags: &self.tags,
+            home: None,
             memory_bytes: self.memory_mib * MIB,
             cpu_millis: 100,
         })
@@ -94,6 +95,7 @@ fn the_emptiest_node_by_its_fuller_dimension_is_taken() {
         app: &hungry.app,
         process: &hungry.process,
         tags: &hungry.tags,
+        home: None,
         memory_bytes: 100 * MIB,
         cpu_millis: 3_000,
     };

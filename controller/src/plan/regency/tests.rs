@@ -120,3 +120,23 @@ fn what_runs_here_already_or_may_not_run_twice_is_left_out() {
     }
     assert!(added(&world).is_empty(), "a second pass adds nothing");
 }
+
+#[test]
+fn what_is_bound_to_a_volume_is_started_where_the_volume_is_alone() {
+    let mut world = world();
+    for (name, node) in [("here", "n1"), ("there", "n2")] {
+        add(&mut world, name, Class::Production, &["web"], 10);
+        let app = &mut world.apps.get_mut(&name.parse::<AppName>().unwrap()).unwrap().value;
+        let volume = model::volume::Volume {
+            id: format!("{name}-data-1").parse().unwrap(),
+            node: node.parse().unwrap(),
+            created: NOW,
+            mounts: BTreeMap::from([(ProcessType::web(), "/data".parse().unwrap())]),
+        };
+        app.volumes.insert("data".parse().unwrap(), volume);
+    }
+    let rules = Rules { default_memory_bytes: 10 };
+    let added = regency(&world, &"n1".parse().unwrap(), &rules, NOW);
+    assert_eq!(added.iter().map(|unit| unit.app.as_str()).collect::<Vec<_>>(), ["here"]);
+    assert_eq!(added[0].mounts.len(), 1);
+}

@@ -12,6 +12,7 @@ use super::Pass;
 use super::formation::TypeView;
 use super::release_phase::NO_TAGS;
 use crate::plan::demand::{Demand, Holder, There};
+use crate::plan::home::Home;
 use crate::plan::placement::Room;
 
 impl<'a> Pass<'a> {
@@ -63,17 +64,22 @@ impl<'a> Pass<'a> {
     /// as few as leave enough that serve.
     pub(super) fn yielding(
         &self,
+        app: &App,
         view: &TypeView<'a>,
         release: Option<&Release>,
         room: &Room,
     ) -> BTreeSet<UnitId> {
+        let home = Home::of(app, &view.process);
+        let is_open = home.is_none_or(|home| home.is_open(self.snapshot, self.now));
         let mut candidates: Vec<&Versioned<Unit>> = view
             .old
             .iter()
             .copied()
             .filter(|unit| {
                 view.got.after_the_older.contains(&unit.value.ordinal)
-                    || (view.got.refused > 0 && self.makes_room(unit, view, release, room))
+                    || (view.got.refused > 0
+                        && is_open
+                        && self.makes_room(unit, view, (release, home), room))
             })
             .collect();
         let moving = view.current.iter().filter(|(_, unit)| self.census.is_moving(&unit.value));
@@ -98,11 +104,12 @@ impl<'a> Pass<'a> {
         &self,
         unit: &Versioned<Unit>,
         view: &TypeView<'a>,
-        release: Option<&Release>,
+        (release, home): (Option<&Release>, Option<Home<'_>>),
         room: &Room,
     ) -> bool {
         let node = &unit.value.node;
-        let Some(free) = room.soon_free(node, &view.scale.tags) else { return false };
+        let home = home.map(|home| home.node());
+        let Some(free) = room.soon_free(node, &view.scale.tags, home) else { return false };
         let here = view.old.iter().filter(|other| other.value.node == *node);
         let freed: u64 = here.map(|other| other.value.memory_bytes).sum();
         let own = release.and_then(|release| release.limits(&view.process).memory_bytes);

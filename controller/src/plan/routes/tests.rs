@@ -27,6 +27,7 @@ impl World {
         let id: UnitId = format!("{app}-{process}-{ordinal}").parse().unwrap();
         let unit = Unit {
             exclusive: false,
+            mounts: std::collections::BTreeMap::new(),
             id: id.clone(),
             app: app.parse().unwrap(),
             process: process.parse::<ProcessType>().unwrap(),
