@@ -1,4 +1,4 @@
-//! Running an app day by day: configuration, limits, checks, crashes, stop and start.
+//! Running an app day by day: configuration, limits, checks, crashes, stop and start, volumes.
 
 #![expect(clippy::unwrap_used, reason = "a story ends where something fails that should not")]
 
@@ -9,7 +9,8 @@ use serde_json::Value;
 use tests::{Cluster, Output, Person, Repository, rows, run, step, until};
 
 const SERVER: &str = include_str!("../fixtures/daily.py");
-const PROCFILE: &str = "web: python3 server.py\nworker: sleep 1000\nloop: echo looping && exit 4\n";
+const PROCFILE: &str =
+    "web: python3 server.py\nworker: cat /data/kept; sleep 1000\nloop: echo looping && exit 4\n";
 
 #[test]
 fn an_app_is_run_day_by_day() {
@@ -23,6 +24,7 @@ fn an_app_is_run_day_by_day() {
     crashes(&day);
     checks(&day);
     stop_and_start(&day);
+    volumes(&day);
 }
 
 struct Day<'a> {
@@ -174,4 +176,34 @@ fn stop_and_start(day: &Day<'_>) {
     assert_eq!(day.units().len(), 1);
     day.paas(&["ps:start", "worker"]).ok();
     assert_eq!(day.units().len(), 2);
+}
+
+fn volumes(day: &Day<'_>) {
+    step("a volume keeps what is written to it over a release and a unit that dies");
+    day.paas(&["volumes:create", "data"]).ok().says("is on");
+    day.paas(&["volumes:mount", "data", "web=/data", "worker=/data"]).ok();
+    assert_eq!(day.get("/keep").0, 200);
+    day.paas(&["config:set", "AGAIN=1"]).ok();
+    day.get("/die");
+    until("it serves again", || (day.get("/kept") == (200, "kept".to_owned())).then_some(()));
+
+    step("another type of the app sees it");
+    day.paas(&["ps:restart", "worker"]).ok();
+    until("the worker tells of it", || {
+        let lines = day.paas(&["logs", "--ps", "worker"]).ok().stdout;
+        lines.lines().any(|line| line.ends_with(" kept")).then_some(())
+    });
+
+    step(
+        "it is destroyed by an order of its own, when nothing mounts it, and then its data is gone",
+    );
+    let destroy = || day.paas(&["volumes:destroy", "data", "--confirm", "data"]);
+    let folder = day.cluster.data().join("agent/volumes");
+    let count = || std::fs::read_dir(&folder).unwrap().count();
+    destroy().fails_with("mounted by web, worker");
+    day.paas(&["volumes:unmount", "data", "web", "worker"]).ok();
+    assert_eq!(count(), 1);
+    destroy().ok();
+    until("its data is gone", || (count() == 0).then_some(()));
+    day.paas(&["volumes", "--json"]).ok().says("[]");
 }

@@ -46,7 +46,10 @@ pub struct Create {
 #[derive(Args)]
 #[command(after_help = "Examples:
   paasctl volumes:mount data web=/var/data
-  paasctl volumes:mount data web=/var/data worker=/var/data")]
+  paasctl volumes:mount data web=/var/data worker=/var/data
+
+During a change old and new units of a type run side by side; where only one may write:
+  paasctl exclusive:on TYPE")]
 pub struct Mount {
     /// The volume
     name: String,

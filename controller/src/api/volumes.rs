@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use model::app::App;
 use model::name::{AppName, VolumeName};
 use model::node::NodeSpec;
 use model::snapshot::Snapshot;
@@ -142,7 +141,7 @@ async fn destroy(
 ) -> Answer<StatusCode> {
     let name: VolumeName = volume.parse()?;
     for _ in 0..WRITE_ATTEMPTS {
-        let (app, volume): (App, Volume) = destroyed(&access.app.value, &name)?;
+        let (app, volume) = destroyed(&access.app.value, &name)?;
         given.check(name.as_str(), "all data in it")?;
         let write = Write::new().replace(&app, access.app.revision);
         match api.records.commit(write.put(&volume.doomed(&app.name))).await {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::app::{Deploy, Settled};
 use model::name::{ProcessType, ReleaseNumber, UnitId};
+use model::node::{Addresses, Duty, NodeSpec};
 use model::release::{Release, ReleaseState};
 use model::route::Domain;
 use model::time::Time;
@@ -137,6 +138,28 @@ async fn nothing_is_written_after_the_lead_is_lost() {
 }
 
 #[tokio::test]
+async fn a_unit_with_volumes_is_not_started_on_a_node_that_changed_meanwhile() {
+    let world = World::new().await;
+    let spec = NodeSpec {
+        name: "n1".parse().unwrap(),
+        addresses: Addresses::default(),
+        labels: std::collections::BTreeMap::new(),
+        duty: Duty::Open,
+        joined: Time(0),
+        admission: String::new(),
+    };
+    let made = world.records.commit(Write::new().create(&spec)).await.unwrap();
+    let snapshot = world.snapshot().await;
+    let again = NodeSpec { joined: Time(9), ..spec };
+    world.records.commit(Write::new().replace(&again, made.0)).await.unwrap();
+    let mounts = [("/data".parse().unwrap(), "shop-data-1".parse().unwrap())].into();
+    let starts = [unit("plain"), Unit { mounts, ..unit("bound") }].map(Action::StartUnit);
+    let applied = world.apply(&starts, &snapshot).await;
+    assert_eq!((applied.done, applied.stale), (1, 1));
+    assert!(world.stored_unit("bound").await.is_none());
+}
+
+#[tokio::test]
 async fn the_end_of_a_deploy_is_written_to_app_and_release_together_and_told() {
     let world = World::new().await;
     let read = world.snapshot().await.apps[&world.name].clone();
@@ -176,12 +199,24 @@ async fn a_destroyed_app_goes_with_all_it_owns_and_nothing_else() {
         let made = release(&world.name, number);
         world.records.commit(Write::new().create(&made)).await.unwrap();
     }
+    let mut app = world.snapshot().await.apps[&world.name].clone();
+    let volume = Volume {
+        id: "shop-data-1".parse().unwrap(),
+        node: "n1".parse().unwrap(),
+        created: Time(0),
+        mounts: std::collections::BTreeMap::new(),
+    };
+    let doomed = volume.doomed(&world.name);
+    app.value.volumes.insert("data".parse().unwrap(), volume);
+    world.records.commit(Write::new().replace(&app.value, app.revision)).await.unwrap();
     let snapshot = world.snapshot().await;
     world.applier.forget(&snapshot.apps[&world.name], &snapshot).await.unwrap();
     let now = world.snapshot().await;
     assert!(now.apps.is_empty());
     assert_eq!(now.releases.len(), 1);
     assert_eq!(now.domains.len(), 1);
+    let left: Vec<_> = now.doomed.values().map(|left| left.value.clone()).collect();
+    assert_eq!(left, [doomed], "its agent is told to delete it");
     let gone = world.records.get::<Domain>(&domain_key(&"www.shop.com".parse().unwrap())).await;
     assert_eq!(gone.unwrap(), None);
 }
