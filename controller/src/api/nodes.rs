@@ -109,10 +109,11 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Data is given up by those whose it is, never with a machine.
+/// Data is given up by those whose it is, never with a machine. Who destroyed an app has done so.
 async fn refuse_with_volumes(api: &Api, spec: &NodeSpec) -> Answer<()> {
     let apps = api.records.all::<App>().await?;
-    let volumes = apps.iter().flat_map(|app| {
+    let apps = apps.iter().filter(|app| app.value.destroyed.is_none());
+    let volumes = apps.flat_map(|app| {
         let here = app.value.volumes.iter().filter(|(_, volume)| volume.is_on(spec));
         here.map(|(volume, _)| format!("{} {volume}", app.value.name))
     });

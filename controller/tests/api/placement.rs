@@ -172,6 +172,9 @@ async fn a_volume_is_made_on_a_node_mounted_and_destroyed_and_holds_its_node() {
     let doomed = platform.context.records.all::<model::volume::Doomed>().await.unwrap();
     assert_eq!(doomed.iter().map(|it| it.value.id.clone()).collect::<Vec<_>>(), [id]);
     platform.call(&root, "DELETE", "/v1/nodes/n2", Value::Null).await.ok(204);
+    platform.call(&root, "DELETE", "/v1/nodes/n1", Value::Null).await.problem(Code::InUse);
+    platform.call(&olga, "DELETE", "/v1/apps/shop?confirm=shop", Value::Null).await.ok(202);
+    platform.call(&root, "DELETE", "/v1/nodes/n1", Value::Null).await.ok(204);
 }
 
 /// Lets nodes be heard and known.

@@ -202,6 +202,9 @@ async fn leave(world: &World, node: usize) -> Result<(), String> {
         if world.ground.registries.needs(node) {
             continue;
         }
+        if alive(&life, give_up_volumes(&life, node)).await.is_err() {
+            continue;
+        }
         let is_lost = {
             let view = life.mind.view.borrow();
             standing(&view.snapshot, &name(node), view.as_of).is_lost()
@@ -210,9 +213,6 @@ async fn leave(world: &World, node: usize) -> Result<(), String> {
             // So that nothing runs on it any more, whoever reaches it.
             world.ground.network.set_away(node, true);
             world.power_off(node);
-        }
-        if alive(&life, give_up_volumes(&life, node)).await.is_err() {
-            continue;
         }
         let left = alive(&life, remove(world, &life, node, is_lost)).await;
         match left {
