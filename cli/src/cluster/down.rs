@@ -78,7 +78,7 @@ fn confirm(choices: &Choices, layout: &Layout, given: Option<String>) -> anyhow:
         Some(given) => given,
         None if console::user_attended() => {
             println!(
-                "This removes every app, image and secret of the cluster in `{}`.",
+                "This removes every app, image, volume and secret of the cluster in `{}`.",
                 layout.data.display()
             );
             dialoguer::Input::new()
