@@ -147,7 +147,7 @@ enum Command {
     StoreMigrate(migrate::Migrate),
     /// Stop the cluster and the containers of its apps; the data is kept
     Down {
-        /// Remove the data as well: every app, image and secret
+        /// Remove the data as well: every app, image, volume and secret
         #[arg(long)]
         wipe: bool,
         /// The node's name, to confirm --wipe without being asked

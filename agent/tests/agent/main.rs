@@ -9,3 +9,4 @@ mod rig;
 mod sessions;
 mod simulated;
 mod survival;
+mod volumes;

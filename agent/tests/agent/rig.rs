@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     process::Command,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -429,6 +430,11 @@ impl Rig {
         let id = self.id(id);
         let assignment = self.units.get_mut(&id).unwrap();
         change(assignment, |unit| unit.desired = desired);
+    }
+
+    /// Where the agent keeps volumes.
+    pub fn volumes(&self) -> PathBuf {
+        self.folder.path().join("agent").join("volumes")
     }
 
     /// Takes the kept orders away.

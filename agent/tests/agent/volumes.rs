@@ -1,0 +1,49 @@
+//! Volumes: what units write to them, and when that goes.
+
+use model::unit::Phase;
+use proto::agent::{RemoveVolumeRequest, agent_client::AgentClient};
+use tonic::{Code, Status};
+
+use crate::rig::{Rig, change, with_rig};
+
+const VOLUME: &str = "shop-data-1";
+
+async fn remove(rig: &Rig, role: &str, volume: &str) -> Result<(), Status> {
+    let channel = service::channel(&rig.identity(role), &rig.agent.to_string(), "agent").unwrap();
+    let request = RemoveVolumeRequest { volume: volume.to_owned() };
+    AgentClient::new(channel).remove_volume(request).await.map(|_| ())
+}
+
+#[test]
+fn a_volume_is_of_all_its_units_whatever_their_user_and_goes_when_the_controller_names_it() {
+    with_rig(async |mut rig| {
+        let nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+        let write = format!("{nobody} sh -c 'echo kept >> /data/file' && sleep 600");
+        for (id, line) in
+            [("web-1", write.as_str()), ("web-2", "grep kept /data/file && sleep 600")]
+        {
+            let mut unit = rig.unit(id, line);
+            change(&mut unit, |unit| {
+                unit.mounts.insert("/data".parse().unwrap(), VOLUME.parse().unwrap());
+            });
+            rig.order(unit);
+            let status = rig.until(id, "ready", |status| status.phase == Phase::Ready).await;
+            assert_eq!(status.trouble, None);
+            rig.drop_order(id);
+        }
+        let file = rig.volumes().join(VOLUME).join("file");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept\n");
+        for role in ["agent", "router", "logger"] {
+            let refused = remove(&rig, role, VOLUME).await.unwrap_err();
+            assert_eq!(refused.code(), Code::PermissionDenied, "{role}");
+        }
+        for bad in ["", "..", "../orders", "/etc", "a/b"] {
+            let refused = remove(&rig, "controller", bad).await.unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidArgument, "{bad}");
+        }
+        assert!(file.exists(), "no order to run is no order to delete");
+        remove(&rig, "controller", VOLUME).await.unwrap();
+        assert!(!rig.volumes().join(VOLUME).exists());
+        remove(&rig, "controller", VOLUME).await.unwrap();
+    });
+}
