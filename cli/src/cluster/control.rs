@@ -14,6 +14,8 @@ use super::{
 
 /// Longer than six programs that all must be killed.
 const DOWN_DEADLINE: Duration = Duration::from_secs(6 * 45);
+/// It takes milliseconds; a machine may be busy.
+const START_DEADLINE: Duration = Duration::from_secs(30);
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
 /// Why the programs could not be stopped.
@@ -32,14 +34,23 @@ pub enum StopError {
     },
 }
 
-/// Starts the supervisor and its guardian unless they run. A program that lives on from before is adopted, not started.
-/// Returns whether anything was started.
+/// Starts the supervisor and its guardian unless they run, and waits until the supervisor is at work: programs that live on
+/// from before are adopted, not started, so that they are well says nothing of it. Returns whether anything was started.
+/// Blocks.
 pub fn ensure_supervised(layout: &Layout) -> io::Result<bool> {
     // Each starts the other, so one of them is enough.
     if is_supervised(layout) {
         return Ok(false);
     }
     supervisor::start(layout, Role::Guardian)?;
+    let begun = Instant::now();
+    while holder(layout, Role::Supervisor.name()).is_none() {
+        if begun.elapsed() > START_DEADLINE {
+            let why = "it is not at work yet; see `clusterctl logs supervisor`";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+        }
+        thread::sleep(LOOK_PERIOD);
+    }
     Ok(true)
 }
 
