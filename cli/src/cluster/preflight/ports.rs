@@ -1,11 +1,20 @@
 //! Is a port free, and if not, who holds it.
 
-use std::{fs, io, net::TcpListener};
+use std::{
+    fs, io,
+    net::TcpListener,
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::super::{choices::Listener, process::all_pids};
 
 /// The state of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
+
+/// A process that was killed lets go of its ports a moment after it is gone from `/proc`.
+const ENDING: Duration = Duration::from_secs(2);
+const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
 /// The process that listens on a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,14 +25,23 @@ pub struct Holder {
     pub name: String,
 }
 
-/// What keeps the cluster from listening there, if anything.
+/// What keeps the cluster from listening there, if anything. Blocks for a moment where a holder is just ending.
 pub fn problem(listener: &Listener) -> Option<String> {
     let Listener { what, address, flag, .. } = listener;
-    let error = TcpListener::bind(address).err()?;
     let port = address.port();
+    let begun = Instant::now();
+    let (error, holder) = loop {
+        let error = TcpListener::bind(address).err()?;
+        let holder = holder_of(port);
+        let may_be_ending = error.kind() == io::ErrorKind::AddrInUse && holder.is_none();
+        if !may_be_ending || begun.elapsed() > ENDING {
+            break (error, holder);
+        }
+        thread::sleep(LOOK_PERIOD);
+    };
     Some(match error.kind() {
         io::ErrorKind::AddrInUse => {
-            let holder = match holder_of(port) {
+            let holder = match holder {
                 Some(Holder { pid, name }) => format!("`{name}` (process {pid})"),
                 None => "another program".to_owned(),
             };
