@@ -148,16 +148,13 @@ impl Control {
                 Err(Problem::new(Code::Conflict, "the build lost its place: another one took over")
                     .hint("Push again"))
             }
-            Ok(Err(status)) => {
-                tracing::warn!(code = ?status.code(), "the build's lock could not be kept just now");
-                self.gateways.pass_over(&way);
-                Ok(())
-            }
-            Err(_) => {
-                self.gateways.pass_over(&way);
-                Ok(())
-            }
             Ok(Ok(_)) => Ok(()),
+            missed => {
+                let code = missed.ok().and_then(Result::err).map(|status| status.code());
+                tracing::warn!(?code, "the build's lock could not be kept just now");
+                self.gateways.pass_over(&way);
+                Ok(())
+            }
         }
     }
 

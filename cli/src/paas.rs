@@ -24,6 +24,7 @@ pub mod dotenv;
 pub mod git;
 pub mod listing;
 pub mod moment;
+pub mod pairs;
 
 pub mod apps;
 pub mod auth;

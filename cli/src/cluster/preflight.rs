@@ -19,7 +19,7 @@ use super::{
     restore::unfinished,
 };
 
-pub use ports::holder_of;
+pub use ports::{holder_of, named, obstacle};
 
 /// A cluster wants this much space at least, for images and the blobs of its registry.
 pub const MIN_FREE_BYTES: u64 = 2 << 30;

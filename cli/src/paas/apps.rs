@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::git;
 use super::listing::Listing;
 use super::moment;
+use super::pairs;
 use super::prompt;
 use super::remotes;
 use super::rollout::{self, Wait};
@@ -175,9 +176,7 @@ impl Info {
 }
 
 fn formation(app: &api::AppInfo) -> String {
-    let counts: Vec<String> =
-        app.formation.iter().map(|(process, count)| format!("{process}={count}")).collect();
-    if counts.is_empty() { "-".to_owned() } else { counts.join(" ") }
+    pairs::shown(&app.formation)
 }
 
 impl Open {

@@ -7,6 +7,7 @@ use http::Method;
 use proto::api;
 
 use super::failure::Failure;
+use super::pairs;
 use super::ps::process_type;
 use super::rollout::{self, Wait};
 use super::target::{Json, OnApp};
@@ -113,10 +114,11 @@ impl List {
         }
         line(format!("Class of {}: {}", app.name, placement.class));
         let rows = placement.types.into_iter().map(|(process, own)| {
-            let tags = own.tags.iter().map(|(label, value)| format!("{label}={value}"));
-            let tags: Vec<String> = tags.collect();
-            let tags = if tags.is_empty() { "-".to_owned() } else { tags.join(" ") };
-            vec![process, tags, if own.exclusive { "yes" } else { "no" }.to_owned()]
+            vec![
+                process,
+                pairs::shown(&own.tags),
+                if own.exclusive { "yes" } else { "no" }.to_owned(),
+            ]
         });
         output::table(&["TYPE", "TAGS", "EXCLUSIVE"], rows.collect());
         Ok(())
@@ -126,17 +128,8 @@ impl List {
 impl Set {
     /// Sets them.
     pub async fn run(self) -> Result<(), Failure> {
-        let mut tags = BTreeMap::new();
-        for pair in &self.pairs {
-            let (label, value) = pair
-                .split_once('=')
-                .filter(|(label, value)| !label.is_empty() && !value.is_empty())
-                .ok_or_else(|| {
-                    Failure::usage(format!("`{pair}` is not LABEL=VALUE; nothing was changed"))
-                        .hint("Write it like: paasctl tags:set web disk=ssd")
-                })?;
-            tags.insert(label.to_owned(), Some(value.to_owned()));
-        }
+        let example = "paasctl tags:set web disk=ssd";
+        let tags = pairs::read(&self.pairs, "LABEL=VALUE", example, |value| !value.is_empty())?;
         let patch = api::TypePlacementPatch { tags, exclusive: None };
         let what = format!("{} on {}", self.process, self.pairs.join(" "));
         change(&self.app, &self.wait, self.process, patch, &what).await

@@ -11,6 +11,7 @@ use serde::de::IgnoredAny;
 use super::failure::Failure;
 use super::listing::Listing;
 use super::moment;
+use super::pairs;
 use super::prompt;
 use super::ps::process_type;
 use super::rollout::{self, Wait};
@@ -98,10 +99,7 @@ impl List {
             when_empty: "No volumes. Make one: paasctl volumes:create NAME",
             headers: &["VOLUME", "NODE", "MOUNTED BY", "MADE", "STATE"],
             row: |volume: api::VolumeInfo| {
-                let mounts =
-                    volume.mounts.iter().map(|(process, path)| format!("{process}={path}"));
-                let mounts: Vec<String> = mounts.collect();
-                let mounts = if mounts.is_empty() { "-".to_owned() } else { mounts.join(" ") };
+                let mounts = pairs::shown(&volume.mounts);
                 vec![volume.name, volume.node, mounts, moment::local(&volume.created), volume.state]
             },
         };
@@ -124,17 +122,8 @@ impl Create {
 impl Mount {
     /// Mounts it.
     pub async fn run(self) -> Result<(), Failure> {
-        let mut mounts = BTreeMap::new();
-        for pair in &self.pairs {
-            let (process, path) = pair
-                .split_once('=')
-                .filter(|(process, path)| !process.is_empty() && path.starts_with('/'))
-                .ok_or_else(|| {
-                    Failure::usage(format!("`{pair}` is not TYPE=/PATH; nothing was changed"))
-                        .hint("Write it like: paasctl volumes:mount data web=/var/data")
-                })?;
-            mounts.insert(process.to_owned(), Some(path.to_owned()));
-        }
+        let example = "paasctl volumes:mount data web=/var/data";
+        let mounts = pairs::read(&self.pairs, "TYPE=/PATH", example, |path| path.starts_with('/'))?;
         let what = format!("{} mounted: {}", self.name, self.pairs.join(" "));
         change(&self.app, &self.wait, &self.name, mounts, &what).await
     }

@@ -8,7 +8,7 @@ use super::finding::{Finding, Grade};
 use crate::cluster::{
     choices::{Choices, Listener},
     health::ProgramStatus,
-    preflight::holder_of,
+    preflight::{holder_of, named},
 };
 
 /// Connecting on the machine itself takes no time.
@@ -50,10 +50,7 @@ async fn port(listener: &Listener, is_running: bool) -> Option<Finding> {
             "look for a firewall on the loopback interface, and into the program's log".to_owned(),
         )),
         (false, true) => {
-            let holder = holder_of(address.port());
-            let holder = holder.map_or("another program".to_owned(), |holder| {
-                format!("`{}` (process {})", holder.name, holder.pid)
-            });
+            let holder = named(holder_of(address.port()));
             Some(Finding::new(
                 &area,
                 Grade::Problem,

@@ -9,7 +9,7 @@ use crate::cluster::{
     choices::{Choices, Listener},
     etcd, health,
     layout::{ETCD, Layout},
-    preflight::{data_problem, holder_of},
+    preflight::{data_problem, obstacle},
     record::Record,
     up::data_flag,
 };
@@ -65,11 +65,10 @@ fn port_problems(layout: &Layout, now: &Choices, next: &Choices) -> Vec<String> 
 
 fn port_problem(listener: &Listener) -> Option<String> {
     let Listener { what, address, .. } = listener;
-    let error = TcpListener::bind(address).err()?;
-    let holder = holder_of(address.port()).filter(|_| error.kind() == ErrorKind::AddrInUse);
+    let (error, holder) = obstacle(address)?;
     let why = holder.map_or_else(
         || format!("cannot be opened ({error})"),
-        |holder| format!("is held by `{}` (process {})", holder.name, holder.pid),
+        |holder| format!("is held by {holder}"),
     );
     Some(format!("{address}, wanted for {what}, {why}. Free it, then run this again."))
 }

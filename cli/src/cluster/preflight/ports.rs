@@ -1,8 +1,8 @@
 //! Is a port free, and if not, who holds it.
 
 use std::{
-    fs, io,
-    net::TcpListener,
+    fmt, fs, io,
+    net::{SocketAddr, TcpListener},
     thread,
     time::{Duration, Instant},
 };
@@ -25,26 +25,41 @@ pub struct Holder {
     pub name: String,
 }
 
-/// What keeps the cluster from listening there, if anything. Blocks for a moment where a holder is just ending.
-pub fn problem(listener: &Listener) -> Option<String> {
-    let Listener { what, address, flag, .. } = listener;
-    let port = address.port();
+impl fmt::Display for Holder {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "`{}` (process {})", self.name, self.pid)
+    }
+}
+
+/// Who holds a port, in words.
+pub fn named(holder: Option<Holder>) -> String {
+    holder.map_or_else(|| "another program".to_owned(), |holder| holder.to_string())
+}
+
+/// Why an address cannot be listened on, and who holds it, as far as that is seen. Blocks for a moment where a holder is
+/// just ending.
+pub fn obstacle(address: &SocketAddr) -> Option<(io::Error, Option<Holder>)> {
     let begun = Instant::now();
-    let (error, holder) = loop {
+    loop {
         let error = TcpListener::bind(address).err()?;
-        let holder = holder_of(port);
-        let may_be_ending = error.kind() == io::ErrorKind::AddrInUse && holder.is_none();
+        let is_in_use = error.kind() == io::ErrorKind::AddrInUse;
+        let holder = if is_in_use { holder_of(address.port()) } else { None };
+        let may_be_ending = is_in_use && holder.is_none();
         if !may_be_ending || begun.elapsed() > ENDING {
-            break (error, holder);
+            return Some((error, holder));
         }
         thread::sleep(LOOK_PERIOD);
-    };
+    }
+}
+
+/// What keeps the cluster from listening there, if anything.
+pub fn problem(listener: &Listener) -> Option<String> {
+    let Listener { what, address, flag, .. } = listener;
+    let (error, holder) = obstacle(address)?;
+    let port = address.port();
     Some(match error.kind() {
         io::ErrorKind::AddrInUse => {
-            let holder = match holder {
-                Some(Holder { pid, name }) => format!("`{name}` (process {pid})"),
-                None => "another program".to_owned(),
-            };
+            let holder = named(holder);
             format!(
                 "port {port}, wanted for {what}, is held by {holder}. Stop it, or choose another port with {flag}."
             )
