@@ -89,7 +89,7 @@ impl Node<'_> {
             let begun = Instant::now();
             if let Err(failure) = self.replace(program).await? {
                 self.tell(program, &failure);
-                self.go_back().await?;
+                self.go_back(program).await?;
                 return Ok(ExitCode::FAILURE);
             }
             let took = begun.elapsed().as_secs_f64();
@@ -170,9 +170,11 @@ impl Node<'_> {
         }
     }
 
-    /// Puts the old files back, the last first.
-    async fn go_back(&self) -> anyhow::Result<()> {
-        for program in self.programs().rev() {
+    /// Puts the old files back: that of the one that failed, then the others, the last first. Until then each look would
+    /// try the failed one again, and a router might start from the file that is just put back and take over.
+    async fn go_back(&self, failed: Program) -> anyhow::Result<()> {
+        let others = self.programs().rev().filter(|program| *program != failed);
+        for program in std::iter::once(failed).chain(others) {
             let before = self.status(program).await;
             self.files.put_back(&program.binary())?;
             supervisor::tell(self.layout)?;
