@@ -17,8 +17,8 @@ use super::{
 /// Where Debian's package puts it.
 const PATHS: [&str; 2] = ["/usr/bin/etcd", "/usr/local/bin/etcd"];
 
-/// An end is told in fewer.
-const SAID_LINES: usize = 20;
+/// Its ends tell of everything that is closed, in many lines.
+const SAID_LINES: usize = 1000;
 
 /// Its program, if it is installed.
 pub fn binary() -> Option<PathBuf> {

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
+    process::Stdio,
 };
 
 use crate::ground::{Done, Ground, PROGRAMS, make_executable, until};
@@ -29,9 +30,14 @@ fn newer(ground: &Ground) -> PathBuf {
 
 /// Tells a version, and fails when it is run.
 fn broken(folder: &Path, name: &str) {
+    replace(folder, name, "echo no use >&2; exit 1");
+}
+
+/// A program that tells a version, and otherwise does this.
+fn replace(folder: &Path, name: &str, otherwise: &str) {
     let version = env!("CARGO_PKG_VERSION");
     let script = format!(
-        "#!/bin/sh\n[ \"$1\" = --version ] && echo {name} {version} && exit 0\necho no use >&2\nexit 1\n"
+        "#!/bin/sh\n[ \"$1\" = --version ] && echo {name} {version} && exit 0\n{otherwise}\n"
     );
     fs::write(folder.join(name), script).unwrap();
     make_executable(&folder.join(name));
@@ -114,6 +120,41 @@ fn a_program_that_does_not_become_well_takes_the_whole_node_back() {
         assert_eq!(ground.clusterctl(&["status"]).code, 0);
         assert_eq!(ground.pid("router"), router, "the router was never away");
     }
+}
+
+#[test]
+fn an_upgrade_that_was_cut_off_is_gone_on_with_though_the_node_is_ill_by_it() {
+    let ground = Ground::new();
+    assert!(ground.clusterctl(&["up"]).ok);
+    let old = files(&ground.programs_folder());
+    let from = newer(&ground);
+    let agent = from.join("trireme-agent");
+    let good = fs::read(&agent).unwrap();
+    // Never well, and never at its end.
+    replace(&from, "trireme-agent", "exec sleep 120");
+    let hanging = fs::read(&agent).unwrap();
+    let mut cut = ground.command(&["upgrade", "--from", from.to_str().unwrap(), "--data"]);
+    let mut cut =
+        cut.arg(ground.data()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("it waits for the new agent", || {
+        files(&ground.programs_folder())["trireme-agent"] == hanging
+    });
+    until("the old one has ended", || ground.pid("agent").is_none());
+    cut.kill().unwrap();
+    cut.wait().unwrap();
+
+    let told = ground.clusterctl(&["upgrade", "--check"]);
+    assert!(told.ok && told.out.contains("begun here and cut off"), "{told:?}");
+    let logger = ground.pid("logger");
+    fs::write(&agent, good).unwrap();
+    let done = upgrade(&ground, &from);
+    assert!(done.ok && done.out.contains("n1 is upgraded"), "{done:?}");
+    assert_eq!(files(&ground.programs_folder()), files(&from));
+    assert_eq!(files(&ground.programs_folder().join("previous")), old, "of before the first try");
+    assert_eq!(ground.pid("logger"), logger, "it was new already");
+    assert_eq!(ground.clusterctl(&["status"]).code, 0);
+    let told = ground.clusterctl(&["upgrade", "--check"]);
+    assert!(told.ok && !told.out.contains("cut off"), "{told:?}");
 }
 
 #[test]

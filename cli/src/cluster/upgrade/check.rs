@@ -28,6 +28,8 @@ const VERSION_LIMIT: Duration = Duration::from_secs(10);
 pub struct Checked {
     /// This node's choices.
     pub choices: Choices,
+    /// Whether an upgrade was begun and cut off: what is ill here may be so by it.
+    pub begun: bool,
     /// What would be put in place; none where there is nothing to do.
     pub files: Option<Files>,
     /// What the operator should know.
@@ -43,8 +45,16 @@ pub async fn check(layout: &Layout, from: Option<&Path>) -> anyhow::Result<Check
         bail!("find a cluster in `{}`; name its folder with --data", layout.data.display());
     };
     let to = supervisor::programs_folder(layout)?;
-    let mut checked = Checked { choices, files: None, notes: Vec::new(), problems: Vec::new() };
-    checked.problems.extend(health::problems(layout, &checked.choices).await);
+    let begun = Files::is_begun(&to);
+    let mut checked =
+        Checked { choices, begun, files: None, notes: Vec::new(), problems: Vec::new() };
+    if begun {
+        checked.notes.push(
+            "An upgrade was begun here and cut off: `clusterctl upgrade --from FOLDER` goes on with it; with a copy of what is in `previous`, it goes back.".to_owned(),
+        );
+    } else {
+        checked.problems.extend(health::problems(layout, &checked.choices).await);
+    }
     let present =
         version_of(&to.join("trireme-agent")).await.context("ask the present programs")?;
     let mut wanted = present;
@@ -76,8 +86,13 @@ pub async fn check(layout: &Layout, from: Option<&Path>) -> anyhow::Result<Check
         ),
         Some(true) => {
             let api = Api::of_operator(layout, &checked.choices)?;
-            let nodes: Vec<NodeDetail> = api.get("/v1/nodes").await.context("list the nodes")?;
-            checked.look_around(&nodes, wanted);
+            match api.get::<Vec<NodeDetail>>("/v1/nodes").await.context("list the nodes") {
+                Ok(nodes) => checked.look_around(&nodes, wanted),
+                Err(error) if begun => {
+                    checked.notes.push(format!("How the other nodes are is not known: {error:#}."));
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(checked)
@@ -101,7 +116,7 @@ impl Checked {
         for name in files::names() {
             there &= files.is_there(&name).with_context(|| format!("compare `{name}`"))?;
         }
-        if there && !files.is_begun() {
+        if there && !self.begun {
             self.notes.push(format!("This node has these programs, of version {wanted}, already."));
             return Ok(());
         }
@@ -116,18 +131,19 @@ impl Checked {
 
     /// What the other nodes have to say to it.
     fn look_around(&mut self, nodes: &[NodeDetail], wanted: Version) {
-        for node in nodes.iter().filter(|node| node.state != "ready") {
+        // This one is looked at here; after an upgrade that was cut off it need not be well.
+        let others = || nodes.iter().filter(|node| node.name != self.choices.node);
+        for node in others().filter(|node| node.state != "ready") {
             self.problems.push(format!(
                 "node `{}` is {}. Bring it back, or take it out with `clusterctl nodes:remove`, so that the others can carry this one's apps.",
                 node.name, node.state
             ));
         }
-        let controls = nodes.iter().filter(|node| node.control);
-        let ready = controls.clone().filter(|node| node.state == "ready").count();
-        let controls = controls.count();
-        if controls > 2 && ready.saturating_sub(1) <= controls / 2 {
+        let controls = nodes.iter().filter(|node| node.control).count();
+        let ready = others().filter(|node| node.control && node.state == "ready").count();
+        if controls > 2 && ready <= controls / 2 {
             self.problems.push(format!(
-                "only {ready} of {controls} controllers answer: without this one there is no quorum."
+                "only {ready} of {controls} controllers answer beside this one: without it there is no quorum."
             ));
         }
         for node in nodes {

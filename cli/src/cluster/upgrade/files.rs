@@ -49,7 +49,7 @@ impl Files {
 
     /// Keeps what is in place, unless an upgrade that was cut off has kept it already.
     pub fn keep_previous(&self) -> anyhow::Result<()> {
-        if self.is_begun() {
+        if Files::is_begun(&self.to) {
             return Ok(());
         }
         let previous = self.to.join(PREVIOUS);
@@ -62,23 +62,19 @@ impl Files {
                 link(&self.to.join(&name), &previous.join(&name))?;
             }
             // Last: until now nothing was replaced.
-            fs::write(self.mark(), "")
+            fs::write(mark(&self.to), "")
         };
         kept().with_context(|| format!("keep the present programs in `{}`", previous.display()))
     }
 
-    /// Whether an upgrade was begun and did not come to its end.
-    pub fn is_begun(&self) -> bool {
-        self.mark().exists()
+    /// Whether an upgrade of a folder was begun and did not come to its end.
+    pub fn is_begun(to: &Path) -> bool {
+        mark(to).exists()
     }
 
     /// What runs is what lies there, all of it new or all of it old.
     pub fn end(&self) -> anyhow::Result<()> {
-        fs::remove_file(self.mark()).context("mark the upgrade as done")
-    }
-
-    fn mark(&self) -> PathBuf {
-        self.to.join(PREVIOUS).join(UNFINISHED)
+        fs::remove_file(mark(&self.to)).context("mark the upgrade as done")
     }
 
     /// Puts a new file in place, unless it is there.
@@ -103,6 +99,10 @@ impl Files {
     pub fn is_installed(&self, name: &str, pid: u32) -> bool {
         runs_from(&self.to.join(name), pid)
     }
+}
+
+fn mark(to: &Path) -> PathBuf {
+    to.join(PREVIOUS).join(UNFINISHED)
 }
 
 /// Puts a file beside its place and renames it, so that a program that runs keeps its own.
