@@ -4,12 +4,14 @@
 //! answer, the next call agrees on the API version and sees to the network anew.
 
 pub mod attach;
+mod network;
 pub mod probe;
+mod slots;
 pub mod spec;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
     pin::Pin,
     time::Duration,
@@ -20,10 +22,7 @@ use bollard::{
     API_DEFAULT_VERSION,
     container::LogOutput,
     errors::Error,
-    models::{
-        ContainerSummary, ContainerSummaryStateEnum, EventMessage, ImageSummary,
-        NetworkCreateRequest,
-    },
+    models::{ContainerSummary, ContainerSummaryStateEnum, EventMessage, ImageSummary},
     query_parameters::{
         CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
         ListContainersOptionsBuilder, ListImagesOptions, LogsOptionsBuilder,
@@ -38,6 +37,7 @@ use crate::{
     orders::Order,
     runtime::{Container, Ending, Image, Reach, Runtime, RuntimeError, State, Target},
 };
+use slots::{Pool, Slot, Slots};
 use spec::Place;
 
 /// A call that brings no answer for this long has failed.
@@ -48,8 +48,14 @@ const EVENTS_PAUSE: Duration = Duration::from_millis(500);
 const LAST_LINE_BYTES: usize = 2_000;
 /// What the engine calls an image that has no tag or no digest.
 const NAMELESS: &str = "<none>";
-/// The network's bridge. A fixed name, so that the engine refuses a second network of this name.
-const BRIDGE: &str = "trireme0";
+
+/// An engine that answers, and the addresses of the network there.
+#[derive(Clone)]
+struct Connected {
+    client: bollard::Docker,
+    /// None where the network is of an earlier version and in use: there the engine gives all addresses.
+    pool: Option<Pool>,
+}
 
 type Events = Pin<Box<dyn Stream<Item = Result<EventMessage, Error>> + Send>>;
 
@@ -57,14 +63,16 @@ type Events = Pin<Box<dyn Stream<Item = Result<EventMessage, Error>> + Send>>;
 pub struct Docker {
     socket: PathBuf,
     place: Place,
-    client: Mutex<Option<bollard::Docker>>,
+    slots: Slots,
+    connected: Mutex<Option<Connected>>,
     events: Mutex<Option<Events>>,
 }
 
 impl Docker {
     /// An engine that is not connected yet.
     pub fn new(socket: PathBuf, place: Place) -> Docker {
-        Docker { socket, place, client: Mutex::new(None), events: Mutex::new(None) }
+        let (connected, events) = (Mutex::new(None), Mutex::new(None));
+        Docker { socket, place, slots: Slots::new(), connected, events }
     }
 
     /// The engine's socket.
@@ -79,9 +87,13 @@ impl Docker {
 
     /// A client that agreed on the API version with the engine, with the network in place.
     pub async fn client(&self) -> Result<bollard::Docker, RuntimeError> {
-        let mut slot = self.client.lock().await;
-        if let Some(client) = &*slot {
-            return Ok(client.clone());
+        Ok(self.connected().await?.client)
+    }
+
+    async fn connected(&self) -> Result<Connected, RuntimeError> {
+        let mut known = self.connected.lock().await;
+        if let Some(connected) = &*known {
+            return Ok(connected.clone());
         }
         let path = self.socket.to_string_lossy();
         let client =
@@ -90,9 +102,8 @@ impl Docker {
                 .negotiate_version()
                 .await
                 .map_err(unavailable)?;
-        self.ensure_network(&client).await?;
-        *slot = Some(client.clone());
-        Ok(client)
+        let pool = network::ensure(&client, &self.place.network).await?;
+        Ok(known.insert(Connected { client, pool }).clone())
     }
 
     /// What became of a call. After one that was not answered, or for which the network was missing, the next one
@@ -104,36 +115,25 @@ impl Docker {
                 let is_network_lost = matches!(&error, RuntimeError::Gone(why)
                     | RuntimeError::Refused(why) if why.contains("network"));
                 if is_network_lost || matches!(error, RuntimeError::Unavailable(_)) {
-                    *self.client.lock().await = None;
+                    *self.connected.lock().await = None;
                 }
                 Err(error)
             }
         }
     }
 
-    async fn ensure_network(&self, client: &bollard::Docker) -> Result<(), RuntimeError> {
-        let name = &self.place.network;
-        match client.inspect_network(name, None).await.map_err(meaning) {
-            Ok(_) => return Ok(()),
-            Err(RuntimeError::Gone(_)) => {}
-            Err(error) => return Err(error),
-        }
-        let options = HashMap::from([
-            ("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned()),
-            ("com.docker.network.bridge.name".to_owned(), BRIDGE.to_owned()),
-        ]);
-        let request = NetworkCreateRequest {
-            name: name.clone(),
-            driver: Some("bridge".to_owned()),
-            options: Some(options),
-            ..NetworkCreateRequest::default()
+    /// Where a unit is from its first start to its last.
+    async fn slot(&self, order: &Order, pool: Pool) -> Result<Slot, RuntimeError> {
+        let had = self.labelled(&[spec::SLOT]).await?.into_iter().filter_map(|summary| {
+            let labels = summary.labels?;
+            Some((labels.get(spec::UNIT)?.clone(), labels.get(spec::SLOT)?.parse().ok()?))
+        });
+        let is_free = |slot: Slot| {
+            let bound = self.place.publish.map(|address| TcpListener::bind((address, slot.port)));
+            bound.is_none_or(|bound| bound.is_ok())
         };
-        let made = client.create_network(request).await.map_err(meaning);
-        match made {
-            Ok(_) => Ok(()),
-            // Another may have made it at the same moment.
-            Err(error) => client.inspect_network(name, None).await.map(|_| ()).map_err(|_| error),
-        }
+        let slot = self.slots.choose(pool, &order.unit.id, &had.collect::<Vec<_>>(), is_free);
+        slot.ok_or_else(|| RuntimeError::Refused("all addresses for units are taken".to_owned()))
     }
 
     /// A container's output with timestamps, from a second on, as long as it runs.
@@ -207,11 +207,15 @@ impl Runtime for Docker {
     }
 
     async fn create(&self, order: &Order, attempt: u32) -> Result<String, RuntimeError> {
-        let client = self.client().await?;
+        let Connected { client, pool } = self.connected().await?;
         self.ensure_volumes(order).await?;
+        let slot = match pool {
+            Some(pool) => Some(self.slot(order, pool).await?),
+            None => None,
+        };
         let name = format!("trireme-{}-{attempt}", order.unit.id);
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
-        let body = spec::unit(order, attempt, &self.place);
+        let body = spec::unit(order, attempt, &self.place, slot);
         let made = self.answered(client.create_container(Some(options), body).await).await;
         made.map(|made| made.id).map_err(image_missing)
     }

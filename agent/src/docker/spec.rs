@@ -6,12 +6,14 @@ use std::{
 };
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, PortBinding,
+    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig,
+    Mount, MountType, NetworkingConfig, PortBinding,
 };
 
 use model::name::{MountPath, VolumeId};
 use model::unit::UnitKind;
 
+use super::slots::Slot;
 use crate::{orders::Order, volumes::Volumes};
 
 /// Label: the unit's id.
@@ -28,6 +30,8 @@ pub const NODE: &str = "trireme.node";
 pub const SPEC: &str = "trireme.spec";
 /// Label: which attempt at the unit.
 pub const ATTEMPT: &str = "trireme.attempt";
+/// Label: the number that gives its address and port.
+pub const SLOT: &str = "trireme.slot";
 /// Label: memory reserved, in bytes.
 pub const MEMORY: &str = "trireme.memory";
 /// Label: `true` on units that may never run twice.
@@ -90,7 +94,7 @@ pub struct OneOff<'a> {
 }
 
 /// The container of one attempt at a unit.
-pub fn unit(order: &Order, attempt: u32, place: &Place) -> ContainerCreateBody {
+pub fn unit(order: &Order, attempt: u32, place: &Place, slot: Option<Slot>) -> ContainerCreateBody {
     let unit = &order.unit;
     let mut labels = vec![
         (UNIT, unit.id.to_string()),
@@ -105,10 +109,13 @@ pub fn unit(order: &Order, attempt: u32, place: &Place) -> ContainerCreateBody {
     if unit.exclusive {
         labels.push((EXCLUSIVE, "true".to_owned()));
     }
+    if let Some(slot) = slot {
+        labels.push((SLOT, slot.number.to_string()));
+    }
     let limits = Limits { memory_bytes: unit.memory_bytes, cpu_millis: order.cpu_millis };
     let published = place.publish.filter(|_| takes_requests(order)).map(|address| {
-        // No host port is named: the engine chooses a free one.
-        let binding = PortBinding { host_ip: Some(address.to_string()), host_port: None };
+        let host_port = slot.map(|slot| slot.port.to_string());
+        let binding = PortBinding { host_ip: Some(address.to_string()), host_port };
         (format!("{}/tcp", order.port), binding)
     });
     ContainerCreateBody {
@@ -116,6 +123,7 @@ pub fn unit(order: &Order, attempt: u32, place: &Place) -> ContainerCreateBody {
         env: Some(environment(order.env.iter())),
         labels: Some(labelled(labels)),
         exposed_ports: published.as_ref().map(|(port, _)| vec![port.clone()]),
+        networking_config: slot.map(|slot| at(slot, place)),
         ..body(
             &order.image,
             &order.command,
@@ -127,6 +135,12 @@ pub fn unit(order: &Order, attempt: u32, place: &Place) -> ContainerCreateBody {
             },
         )
     }
+}
+
+fn at(slot: Slot, place: &Place) -> NetworkingConfig {
+    let ipam = EndpointIpamConfig { ipv4_address: Some(slot.ip.to_string()), ..Default::default() };
+    let endpoint = EndpointSettings { ipam_config: Some(ipam), ..EndpointSettings::default() };
+    NetworkingConfig { endpoints_config: Some([(place.network.clone(), endpoint)].into()) }
 }
 
 fn mount((path, volume): (&MountPath, &VolumeId), place: &Place) -> Mount {

@@ -188,32 +188,3 @@ fn an_exclusive_unit_ends_when_no_leader_acknowledges_and_comes_back_when_one_do
         rig.until_phase("clock-1", Phase::Ready).await;
     });
 }
-
-#[test]
-fn a_published_unit_is_reached_where_it_says_and_follows_the_engines_choice() {
-    with_rig(async |mut rig| {
-        rig.kill_agent();
-        rig.publish_on("127.0.0.1");
-        rig.start_agent().await;
-        let unit = rig.unit("web-1", SERVER);
-        rig.order(unit);
-        let status = rig.until_phase("web-1", Phase::Ready).await;
-        let published = status.published.expect("it is published");
-        assert!(published.starts_with("127.0.0.1:"), "{published}");
-        assert!(get(&published).await.expect("it answers").ends_with("ok"));
-
-        rig.kill_agent();
-        rig.start_agent().await;
-        let adopted = rig.until_phase("web-1", Phase::Ready).await;
-        assert_eq!(adopted.published.as_ref(), Some(&published));
-        // The engine chooses another port for a container that is started again.
-        let container = rig.containers("web-1").remove(0);
-        docker(&["restart", "-t", "0", &container]);
-        let moved = eventually("the port that the engine tells", async || {
-            let status = rig.status("web-1")?;
-            let told = status.published.filter(|_| status.phase == Phase::Ready)?;
-            get(&told).await
-        });
-        assert!(moved.await.ends_with("ok"));
-    });
-}
