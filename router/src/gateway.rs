@@ -21,7 +21,7 @@ use crate::{fleet::Fleet, numbers::Numbers, tls::Certificates};
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a router that was just started waits for a table before it serves from the last one on its disk: units of a
-/// table that is old may be gone, and their addresses another's.
+/// table that is old may be gone, and new ones missing.
 const FRESH_WITHIN: Duration = Duration::from_secs(2);
 /// The largest table: thousands of apps with certificates.
 const MAX_TABLE_BYTES: usize = 64 * 1024 * 1024;
