@@ -18,6 +18,8 @@ const FILES: [(&str, &str); 2] = [("Procfile", "web: python3 server.py\n"), ("se
 const HOST: &str = "shop.apps.localhost";
 const ODD: &str = "odd.apps.localhost";
 const WWW: &str = "www.example.com";
+/// What the shop answers.
+const KEPT: &str = "sealed and kept";
 /// So that an app has not as many as it may have before the backup is made.
 const DOMAINS_EVERY: Duration = Duration::from_millis(200);
 
@@ -75,6 +77,7 @@ fn old_nodes_are_part_of_nothing(old: &[&Host; 2], new: &Host) {
         // Alone it has no quorum, and the command waits for that.
         ups.push(host.clusterctl(&["up"]).stdout(Stdio::null()).spawn().unwrap());
         until("its agent says why it is not heard", || {
+            serves_no_app_for_another(host);
             let said = run(&mut host.clusterctl(&["logs", "-n", "1000", "agent"])).stdout;
             said.contains("is not in the cluster any more: `clusterctl down --wipe`").then_some(())
         });
@@ -88,6 +91,14 @@ fn old_nodes_are_part_of_nothing(old: &[&Host; 2], new: &Host) {
         // It only waits; what it started runs on.
         up.kill().unwrap();
         up.wait().unwrap();
+    }
+}
+
+/// Its router has only its last table, and its units were started in another order than before.
+fn serves_no_app_for_another(host: &Host) {
+    for (name, body) in [(HOST, KEPT), (ODD, "")] {
+        let answer = host.get(name, "/odd");
+        assert!(answer.0 != 200 || answer.1 == body, "{name} at {}: {answer:?}", host.name);
     }
 }
 
@@ -148,7 +159,7 @@ impl<'a> Story<'a> {
             ["shop", "odd", "wide"].map(|name| Repository::deployed(olga, name, &FILES));
         // One that nothing else changes at the same moment.
         olga.does(&["apps:create", "names", "--no-remote"]).ok();
-        shop.paasctl(olga, &["config:set", "ODD=sealed and kept"]).ok();
+        shop.paasctl(olga, &["config:set", &format!("ODD={KEPT}")]).ok();
         shop.paasctl(olga, &["domains:add", WWW]).ok();
         let (chain, key) = (olga.home().join("www.pem"), olga.home().join("www.key"));
         let mut openssl = Command::new("openssl");
@@ -247,13 +258,13 @@ impl<'a> Story<'a> {
         let mut curl = Command::new("curl");
         curl.args(["-sS", "--cacert"]).arg(&self.chain).arg("--resolve");
         curl.arg(format!("{WWW}:443:{}", host.address)).arg(format!("https://{WWW}/odd"));
-        assert_eq!(run(&mut curl).ok().stdout, "sealed and kept");
+        assert_eq!(run(&mut curl).ok().stdout, KEPT);
     }
 
     fn serves(&self, hosts: &[&Host]) {
         for host in hosts {
             until(&format!("the app answers at {} with its config", host.name), || {
-                let wanted = (200, "sealed and kept".to_owned());
+                let wanted = (200, KEPT.to_owned());
                 (host.get(HOST, "/odd") == wanted && host.get(WWW, "/odd") == wanted).then_some(())
             });
         }
