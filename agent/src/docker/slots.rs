@@ -1,6 +1,6 @@
 //! The address and the published port of a unit: one number gives both. A unit keeps its number through every start, and
-//! for thousands of starts nobody has it after. So a route table that is old leads to the unit it names or to nothing, and
-//! never to another app's.
+//! nobody has it after until all others were given (or the agent was started again, and then by a small chance). So a route
+//! table that is old leads to the unit it names or to nothing, and not to another app's.
 //!
 //! ```text
 //!   172.18.0.0/16   lower half: the engine's, for containers without a number
