@@ -2,11 +2,7 @@
 
 use std::net::TcpListener;
 
-use agent::{
-    docker::{Docker, spec::Place},
-    runtime::Runtime,
-    volumes::Volumes,
-};
+use agent::runtime::Runtime;
 use model::{
     time::Time,
     unit::{Desired, Phase, UnitStatus},
@@ -14,7 +10,7 @@ use model::{
 
 use crate::{
     lifecycle::get,
-    rig::{IMAGE, SERVER, docker, docker_fails, eventually, with_rig},
+    rig::{IMAGE, SERVER, docker, docker_fails, engine, eventually, with_rig},
     simulated::order,
 };
 
@@ -68,19 +64,6 @@ fn a_unit_keeps_its_address_and_its_port_and_nobody_has_them_after_it() {
 /// A network of this test alone; gone with it.
 struct Network(String);
 
-impl Network {
-    fn docker(&self) -> Docker {
-        let place = Place {
-            node: self.0.clone(),
-            network: self.0.clone(),
-            cpu_millis: 1_000,
-            publish: None,
-            volumes: Volumes::new("/nowhere".into()),
-        };
-        Docker::new("/var/run/docker.sock".into(), place)
-    }
-}
-
 impl Drop for Network {
     fn drop(&mut self) {
         let left = docker(&["ps", "-aq", "--filter", &format!("network={}", self.0)]);
@@ -96,7 +79,7 @@ async fn in_a_network_of_an_earlier_version_that_is_in_use_the_engine_gives_addr
     let network = Network(format!("old-{:08x}", rand::random::<u32>()));
     docker(&["network", "create", &network.0]);
     docker(&["run", "-d", "--network", &network.0, IMAGE, "sleep", "60"]);
-    let engine = network.docker();
+    let engine = engine(&network.0, &network.0);
     let mut order = order(&network.0, Desired::Run);
     (order.image, order.command) = (IMAGE.to_owned(), ["sleep", "60"].map(str::to_owned).to_vec());
     let container = engine.create(&order, 1).await.unwrap();

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use agent::{
-    docker::{Docker, spec::Place},
     engine::{Engine, Handle, Parts},
     fence::Fence,
     images::{Collector, UNUSED_FOR},
@@ -11,14 +10,13 @@ use agent::{
     orders::Orders,
     room::Room,
     runtime::{Image, Runtime, fake::FakeRuntime},
-    volumes::Volumes,
 };
 use model::unit::Desired;
 use service::{ManualClock, Stop, Tasks};
 use tokio::sync::Notify;
 
 use crate::{
-    rig::{docker, docker_fails},
+    rig::{docker, docker_fails, engine},
     simulated::order,
 };
 
@@ -103,15 +101,7 @@ async fn the_real_engine_keeps_what_is_used_or_has_another_name() {
     docker(&["tag", &image("named"), &strange]);
     let container = docker(&["create", &image("used")]);
 
-    let place = Place {
-        node: "n1".to_owned(),
-        network: "trireme".to_owned(),
-        cpu_millis: 1_000,
-        publish: None,
-        volumes: Volumes::new("/nowhere".into()),
-    };
-    let runtime = Arc::new(Docker::new("/var/run/docker.sock".into(), place));
-    let mut world = world(runtime, &registry);
+    let mut world = world(Arc::new(engine("n1", "trireme")), &registry);
     world.handle.give(Orders::default(), true);
     world.collector.pass().await.unwrap();
     world.clock.advance(UNUSED_FOR - Duration::from_secs(1));

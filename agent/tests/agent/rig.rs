@@ -9,7 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agent::Config;
+use agent::{
+    Config,
+    docker::{Docker, spec::Place},
+    volumes::Volumes,
+};
 use model::{
     name::{ReleaseNumber, UnitId},
     node::Addresses,
@@ -68,6 +72,18 @@ pub fn docker(arguments: &[&str]) -> String {
 /// Runs `docker` and tells whether it refused.
 pub fn docker_fails(arguments: &[&str]) -> bool {
     !Command::new("docker").args(arguments).output().expect("docker is installed").status.success()
+}
+
+/// The engine alone, without an agent.
+pub fn engine(node: &str, network: &str) -> Docker {
+    let place = Place {
+        node: node.to_owned(),
+        network: network.to_owned(),
+        cpu_millis: 1_000,
+        publish: None,
+        volumes: Volumes::new("/nowhere".into()),
+    };
+    Docker::new("/var/run/docker.sock".into(), place)
 }
 
 /// A gateway whose orders a test chooses.
